@@ -1,0 +1,86 @@
+"""Every setting of every role, in one place.
+
+A value comes from a flag, else from the environment (``SLUICE_`` and the name in capitals), else from a ``.env`` file
+in the current folder, else from the default here. ``docs/settings.md`` is made from this file (`make docs`).
+
+Errors: SettingsError, with every fault at once.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; the message has a line for each."""
+
+
+class Settings(BaseSettings):
+    """Durations are in seconds and sizes in bytes unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SLUICE_", env_file=".env", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    # The stack
+    data_dir: Path = Field(Path(".sluice"), description="Folder of everything that `sluice up` keeps on disk")
+    kafka: str | None = Field(None, description="Bootstrap servers of an outside Kafka, host:port[,host:port]")
+    kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the embedded Kafka")
+    clickhouse: str | None = Field(None, description="URL of an outside ClickHouse, http://host:port")
+    clickhouse_port: int = Field(8123, ge=1, le=65535, description="Port of the embedded ClickHouse")
+    clickhouse_user: str = Field("default", description="Account that writes and migrates")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password")
+    clickhouse_database: str = Field("sluice", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database")
+
+    # Topics
+    partitions: int = Field(8, ge=1, le=1024, description="Partitions of each topic; fixed once the topics exist")
+    replication: int = Field(1, ge=1, le=9, description="Replicas of each partition")
+    min_insync_replicas: int = Field(1, ge=1, le=9, description="Replicas that must have a record before it counts")
+
+    # Semantics
+    dedup_window: float = Field(7 * DAY, gt=0, description="How long a dedup key is remembered, by stream time")
+    session_gap: float = Field(30 * 60, gt=0, description="A longer pause than this begins a new session")
+    lateness: float = Field(DAY, gt=0, description="An event received later than this after it happened is late")
+
+    # Gateway
+    gateway_host: str = Field("127.0.0.1", description="Address on which the gateway listens")
+    gateway_port: int = Field(8080, ge=1, le=65535, description="Port on which the gateway listens")
+
+    # Worker and sink
+    worker_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /health, /ready, /metrics; 0: any")
+    sink_port: int = Field(0, ge=0, le=65535, description="Port of the sink's /health, /ready, /metrics; 0: any")
+    slot: int = Field(0, ge=0, description="Number of this worker on its machine: names its state folder")
+
+    # Logs
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged")
+    log_format: str = Field("text", pattern="^(text|json)$", description="text for people, json for machines")
+
+    def kafka_address(self) -> str:
+        """Bootstrap servers, embedded or outside."""
+        return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+    def clickhouse_url(self) -> str:
+        """URL of ClickHouse's HTTP interface, embedded or outside."""
+        return self.clickhouse or f"http://127.0.0.1:{self.clickhouse_port}"
+
+
+def load(**flags: Any) -> Settings:
+    """The settings, with ``flags`` that are not None before everything else. Raises SettingsError."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        lines = [_line(fault) for fault in error.errors(include_url=False, include_context=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _line(fault: Any) -> str:
+    name = ".".join(map(str, fault["loc"])) or "settings"
+    flag = name.replace("_", "-")
+    secret = "password" in name or "secret" in name
+    given = "" if secret else f" (given: {fault['input']!r})"
+    return f"{flag} / SLUICE_{name.upper()}: {fault['msg']}{given}"

@@ -1,0 +1,75 @@
+"""The topics: what they carry, for how long, and how they are created (spec/operations.md, Topics)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from schemas.registry import API_KEY, BET, DEAD_LETTER, EVENT, REGISTERED_EVENT, REJECTION, REPEAT, SESSION, RecordType
+
+DAY = 24 * 60 * 60 * 1000
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+INGEST_RETENTION = 30 * DAY
+LATER_RETENTION = 7 * DAY
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as `sluice topics` creates and checks it. Durations in milliseconds."""
+
+    name: str
+    value: RecordType | None
+    doc: str
+    retention: int | None = LATER_RETENTION
+    """None: kept for ever."""
+    compacted: bool = False
+    create_time: bool = False
+    """Record timestamps are the producer's. Everywhere else they are the broker's: a backlog's must not arrive expired."""
+    single: bool = False
+    """One partition whatever the setting: small tables that every process reads whole."""
+    segment: int | None = None
+
+    def config(self) -> dict[str, str]:
+        """The broker's settings of the topic."""
+        config = {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "retention.ms": str(-1 if self.retention is None else self.retention),
+            "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            "message.timestamp.type": "CreateTime" if self.create_time else "LogAppendTime",
+        }
+        if self.segment is not None:
+            config["segment.ms"] = str(self.segment)
+        return config
+
+
+INGEST_EVENTS = Topic(
+    "ingest.events", EVENT, "accepted events as gateways wrote them, by dedup key", INGEST_RETENTION, create_time=True
+)
+EVENTS = Topic("events", EVENT, "unique events, by player or device")
+WAGERS = Topic("wagers", EVENT, "unique bets, wins and losses, by bet")
+BETS = Topic("bets", BET, "state of bets, by bet")
+SESSIONS = Topic("sessions", SESSION, "state of sessions, by player or device")
+DUPLICATES = Topic("duplicates", REPEAT, "dropped repeats with the same payload")
+CONFLICTS = Topic("conflicts", REPEAT, "dropped repeats with another payload")
+REJECTIONS = Topic("rejections", REJECTION, "requests that a gateway refused")
+DEAD_LETTERS = Topic("dead-letters", DEAD_LETTER, "records that an agent or the sink could not handle")
+CONTROL_KEYS = Topic("control.keys", API_KEY, "API keys, by hash", None, compacted=True, single=True)
+CONTROL_REGISTRY = Topic(
+    "control.registry", REGISTERED_EVENT, "absinthe's registered events", None, compacted=True, single=True
+)
+CONTROL_SCHEMAS = Topic(
+    "control.schemas", None, "every released schema, by fingerprint", None, compacted=True, single=True
+)
+
+TOPICS = (
+    INGEST_EVENTS, EVENTS, WAGERS, BETS, SESSIONS, DUPLICATES, CONFLICTS, REJECTIONS, DEAD_LETTERS,
+    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS,
+)  # fmt: skip
+
+
+def changelog(agent: str, retention: int | None) -> Topic:
+    """The changelog of a stateful agent: deleted by time or by its owner, never compacted (design.md)."""
+    return Topic(f"{agent}-changelog", None, f"state changes of the agent {agent}", retention, segment=DAY // 4)
+
+
+def by_name(topics: Iterable[Topic] = TOPICS) -> dict[str, Topic]:
+    """Topics by their names."""
+    return {topic.name: topic for topic in topics}

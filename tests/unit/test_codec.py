@@ -1,0 +1,125 @@
+"""The compiled codec against fastavro, for every schema it supports."""
+
+import contextlib
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import registry
+from schemas.codec import DecodeError, UnsupportedSchema, compile_decoder, compile_encoder, read_varint, varint
+from schemas.registry import EVENT, HEADER, REGISTERED_EVENT, REJECTION, REPEAT, UnknownSchema
+
+FLAT = [EVENT, REPEAT, REJECTION, REGISTERED_EVENT]
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+
+
+def values(schema: Any) -> st.SearchStrategy[Any]:
+    match schema:
+        case ["null", inner]:
+            return st.none() | values(inner)
+        case {"type": "fixed", "size": size}:
+            return st.binary(min_size=size, max_size=size)
+        case {"type": inner}:
+            return values(inner)
+        case "string":
+            return TEXT
+        case "bytes":
+            return st.binary(max_size=200)
+        case "boolean":
+            return st.booleans()
+        case "int":
+            return st.integers(-(2**31), 2**31 - 1)
+        case "long":
+            return st.integers(-(2**63), 2**63 - 1)
+    raise AssertionError(schema)
+
+
+def records(kind: registry.RecordType) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({field["name"]: values(field["type"]) for field in kind.latest.schema["fields"]})
+
+
+@pytest.mark.parametrize("kind", FLAT, ids=lambda kind: kind.name)
+def test_writes_and_reads_what_fastavro_does(kind: registry.RecordType) -> None:
+    names = [field["name"] for field in kind.latest.schema["fields"]]
+    read_all, read_some = kind.reader(*names), kind.reader(*names[1::3])
+
+    @given(records(kind))
+    @settings(max_examples=150, deadline=None)
+    def check(record: dict[str, Any]) -> None:
+        out = BytesIO()
+        fastavro.schemaless_writer(out, kind.latest.parsed, record)
+        data = kind.encode(record)
+        assert data == kind.latest.header + out.getvalue()
+        assert kind.decode(data) == record
+        assert read_all(data) == tuple(record[name] for name in names)
+        assert read_some(data) == tuple(record[name] for name in names[1::3])
+
+    check()
+
+
+@given(records(EVENT), st.data())
+@settings(max_examples=200, deadline=None)
+def test_damaged_bytes_are_a_decode_error_or_another_record(record: dict[str, Any], data: st.DataObject) -> None:
+    raw = bytearray(EVENT.encode(record))
+    at = data.draw(st.integers(HEADER, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    names = [field["name"] for field in EVENT.latest.schema["fields"]]
+    for damaged in (bytes(raw), bytes(raw[:at])):
+        with contextlib.suppress(DecodeError):
+            assert len(EVENT.reader(*names)(damaged)) == len(names)
+
+
+def test_truncated_at_every_byte_is_a_decode_error() -> None:
+    record: dict[str, Any] = {}
+    for field in EVENT.latest.schema["fields"]:
+        record[field["name"]] = {"string": "text", "bytes": b"bytes", "long": 77}.get(str(field["type"]))
+    record |= {"event_id": b"e" * 16, "fingerprint": b"f" * 16}
+    data = EVENT.encode(record)
+    read = EVENT.reader("event_id", "payload")
+    for end in range(len(data)):
+        with pytest.raises(DecodeError):
+            read(data[:end])
+        with pytest.raises(DecodeError):
+            EVENT.decode(data[:end])
+
+
+def test_an_unknown_fingerprint_is_named() -> None:
+    with pytest.raises(UnknownSchema, match="0102030405060708"):
+        EVENT.decode(b"\xc3\x01\x01\x02\x03\x04\x05\x06\x07\x08rest")
+
+
+def test_a_newer_writers_record_is_read_once_its_schema_is_learnt() -> None:
+    source = {**REGISTERED_EVENT.latest.source}
+    source["fields"] = [*source["fields"], {"name": "colour", "type": "string", "default": "red"}]
+    newer = registry.Version.of(source)
+    record = {"event_id": "e", "tenant": "t", "campaign": None, "name": "n", "description": None, "created_at": 1}
+    data = compile_encoder(newer.schema, newer.header)({**record, "colour": "blue"})
+    read = REGISTERED_EVENT.reader("name", "created_at")
+    with pytest.raises(UnknownSchema):
+        read(data)
+    registry.learn(source)
+    try:
+        assert REGISTERED_EVENT.decode(data) == record
+        assert read(data) == ("n", 1)
+    finally:
+        del REGISTERED_EVENT.versions[newer.header]
+
+
+def test_a_field_that_an_old_writer_lacked_takes_its_default() -> None:
+    schema = {"type": "record", "name": "Old", "fields": [{"name": "a", "type": "string"}]}
+    assert compile_decoder(schema, ["b", "a"], 0, {"b": 7})(b"\x04hi") == (7, "hi")
+
+
+def test_unsupported_types_are_refused() -> None:
+    field = {"name": "a", "type": {"type": "array", "items": "string"}}
+    with pytest.raises(UnsupportedSchema):
+        compile_encoder({"type": "record", "name": "X", "fields": [field]})
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_varint_round_trip(value: int) -> None:
+    assert read_varint(varint(value), 0) == (value, len(varint(value)))
