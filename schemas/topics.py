@@ -22,7 +22,7 @@ class Topic:
     """None: kept for ever."""
     compacted: bool = False
     create_time: bool = False
-    """Record timestamps are the producer's. Everywhere else they are the broker's: a backlog's must not arrive expired."""
+    """Record timestamps are the producer's; everywhere else the broker's, so that no backlog arrives expired."""
     single: bool = False
     """One partition whatever the setting: small tables that every process reads whole."""
     segment: int | None = None
