@@ -1,0 +1,1 @@
+"""The vendors' APIs: one file per dialect, all listed in ``registry``."""

@@ -1,0 +1,107 @@
+"""What a dialect is: routes, each a function from a request to canonical events and the answer.
+
+A handler is pure: no clock, no socket, no Kafka. It checks the whole request and either returns ``Accepted`` or raises
+``Refusal`` with every fault at once. What surrounds it (keys, limits, body size, idempotency, Kafka) is the server's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Event = dict[str, Any]
+"""A canonical event: every field of schemas/avro/event, in Avro's primitive values."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose key is known and whose body is within the limits."""
+
+    route: str
+    """Method and path template, as in the documentation: ``POST /events/{event_id}/data``."""
+    params: Mapping[str, str]
+    """What the template's names stand for."""
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+    """Unpacked."""
+    tenant: str
+    received_at: int
+    """Milliseconds of the epoch, by the gateway's clock."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """One thing to mend in a request."""
+
+    field: str
+    """Path within the event, as ``payload.amount``; empty for the whole."""
+    message: str
+    index: int | None = None
+    """Position in the batch; None where the request is one event."""
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
+    """The request is answered with a 4xx; nothing of it is produced."""
+
+    def __init__(self, status: int, detail: str, faults: list[Fault] | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.faults, self.extra = status, detail, faults or [], extra
+
+
+@dataclass(slots=True)
+class Idempotency:
+    """What the gateway's own index remembers of a request (spec/semantics.md)."""
+
+    key: str
+    fingerprint: bytes
+    conflict: int
+    """Status for the same key with another payload: 409 for scrip, 422 for the header."""
+
+
+@dataclass(slots=True)
+class Accepted:
+    """The events to produce, and the answer once Kafka has them all."""
+
+    status: int
+    body: bytes
+    events: list[Event] = field(default_factory=list)
+    idempotency: Idempotency | None = None
+
+
+class Registry(Protocol):
+    """Absinthe's registered events, shared by all gateways."""
+
+    def find(self, tenant: str, event_id: str) -> Mapping[str, Any] | None:
+        """The registered event (a record of schemas/avro/registered_event), or None."""
+
+    def list(self, tenant: str, campaign: str | None) -> list[Mapping[str, Any]]:
+        """Those of a campaign, or of the whole workspace, in the order of registration."""
+
+    async def register(self, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+        """The record that now stands under its (tenant, campaign, name), and whether this call made it."""
+
+
+Handler = Callable[[Request], Accepted]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of a dialect."""
+
+    method: str
+    path: str
+    handle: Handler
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A vendor's API."""
+
+    name: str
+    routes: tuple[Route, ...]
+    limit: int | Mapping[str, int | None]
+    """Requests a minute by default, or by tier; None: only with a limit of the key's own."""
+    forbidden: int = 401
+    """Status for a revoked key or a dialect that the key may not use: 403 where the document names it."""
+    unavailable: int = 503
+    """Status while Kafka does not acknowledge: 500 where the document tells clients to retry on it."""
