@@ -2,9 +2,10 @@
 
 A handler is pure: no clock, no socket, no Kafka. It checks the whole request and either returns ``Accepted`` or raises
 ``Refusal`` with every fault at once. What surrounds it (keys, limits, body size, idempotency, Kafka) is the server's.
+``gateway.dialects.load(registry)`` returns every Dialect; two that declare the same route share it (spec/dialects.md).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,6 +49,16 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
         self.status, self.detail, self.faults, self.extra = status, detail, faults or [], extra
 
 
+class Malformed(Refusal):
+    """A 400 because the body is no JSON that the gateway accepts: syntax, depth, NaN, surrogates, a key twice.
+
+    Apart from other refusals since on the shared route such a body belongs to no dialect and is answered as adwize.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message, [Fault("", message)])
+
+
 @dataclass(slots=True)
 class Idempotency:
     """What the gateway's own index remembers of a request (spec/semantics.md)."""
@@ -71,17 +82,18 @@ class Accepted:
 class Registry(Protocol):
     """Absinthe's registered events, shared by all gateways."""
 
-    def find(self, tenant: str, event_id: str) -> Mapping[str, Any] | None:
+    async def find(self, tenant: str, event_id: str) -> Mapping[str, Any] | None:
         """The registered event (a record of schemas/avro/registered_event), or None."""
 
-    def list(self, tenant: str, campaign: str | None) -> list[Mapping[str, Any]]:
+    async def list(self, tenant: str, campaign: str | None) -> list[Mapping[str, Any]]:
         """Those of a campaign, or of the whole workspace, in the order of registration."""
 
     async def register(self, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
         """The record that now stands under its (tenant, campaign, name), and whether this call made it."""
 
 
-Handler = Callable[[Request], Accepted]
+Handler = Callable[[Request], Accepted | Awaitable[Accepted]]
+"""A plain function, or an ``async def`` where it asks the registry."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,18 @@ class Route:
     method: str
     path: str
     handle: Handler
+    summary: str = ""
+    """One sentence for the API's description."""
+    body: Mapping[str, Any] | None = None
+    """JSON schema of the request's body, for /openapi.json; None: no body."""
+    answers: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """JSON schema of each answer that is a success, by status."""
+    example: Any = None
+    """A body that is accepted."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Request headers that the route reads, and what they mean."""
+    any_media_type: bool = False
+    """True: the handler judges Content-Type itself (CloudEvents' binary mode); else only JSON passes."""
 
 
 @dataclass(frozen=True)
@@ -103,5 +127,7 @@ class Dialect:
     """Requests a minute by default, or by tier; None: only with a limit of the key's own."""
     forbidden: int = 401
     """Status for a revoked key or a dialect that the key may not use: 403 where the document names it."""
+    refusals: tuple[int, ...] = (400, 401, 429)
+    """Error statuses that the document names."""
     unavailable: int = 503
     """Status while Kafka does not acknowledge: 500 where the document tells clients to retry on it."""
