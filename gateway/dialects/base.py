@@ -2,12 +2,17 @@
 
 A handler is pure: no clock, no socket, no Kafka. It checks the whole request and either returns ``Accepted`` or raises
 ``Refusal`` with every fault at once. What surrounds it (keys, limits, body size, idempotency, Kafka) is the server's.
-``gateway.dialects.load(registry)`` returns every Dialect; two that declare the same route share it (spec/dialects.md).
+``gateway.dialects.load(registry)`` returns every Dialect; a route that two of them declare stands once more in
+``gateway.dialects.SHARED``, which says whose a request is (spec/dialects.md, The shared route).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import orjson
+
+from schemas.keys import uuid7_bytes
 
 Event = dict[str, Any]
 """A canonical event: every field of schemas/avro/event, in Avro's primitive values."""
@@ -28,6 +33,8 @@ class Request:
     tenant: str
     received_at: int
     """Milliseconds of the epoch, by the gateway's clock."""
+    new_id: Callable[[], bytes] = uuid7_bytes
+    """Where an event without a dedup key takes its id from: 16 bytes."""
 
 
 @dataclass(slots=True)
@@ -44,19 +51,24 @@ class Fault:
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
     """The request is answered with a 4xx; nothing of it is produced."""
 
-    def __init__(self, status: int, detail: str, faults: list[Fault] | None = None, **extra: Any) -> None:
+    def __init__(self, status: int, detail: str, faults: Sequence[Fault] = (), **extra: Any) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.faults, self.extra = status, detail, faults or [], extra
+        self.status, self.detail, self.faults, self.extra = status, detail, list(faults), extra
+
+    def body(self) -> bytes:
+        """The answer's body: ``{"detail", "errors": [{"index", "field", "message"}]}`` and what else was said."""
+        errors = [{"index": fault.index, "field": fault.field, "message": fault.message} for fault in self.faults]
+        return orjson.dumps({"detail": self.detail, "errors": errors, **self.extra})
 
 
 class Malformed(Refusal):
-    """A 400 because the body is no JSON that the gateway accepts: syntax, depth, NaN, surrogates, a key twice.
+    """A 400 because the body is no JSON: syntax, encoding, NaN.
 
     Apart from other refusals since on the shared route such a body belongs to no dialect and is answered as adwize.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(400, message, [Fault("", message)])
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(400, message, faults or [Fault("", message)])
 
 
 @dataclass(slots=True)
@@ -115,6 +127,17 @@ class Route:
     """Request headers that the route reads, and what they mean."""
     any_media_type: bool = False
     """True: the handler judges Content-Type itself (CloudEvents' binary mode); else only JSON passes."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A route of several dialects: whose a request is, only its body tells."""
+
+    method: str
+    path: str
+    decide: Callable[[Request], tuple[str, Handler]]
+    """Parses the body and returns the dialect's name and the handler of this one request, to be called once key and
+    limit are judged. Never raises: for malformed JSON it is the handler that refuses."""
 
 
 @dataclass(frozen=True)
