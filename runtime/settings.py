@@ -50,6 +50,30 @@ class Settings(BaseSettings):
     # Gateway
     gateway_host: str = Field("127.0.0.1", description="Address on which the gateway listens")
     gateway_port: int = Field(8080, ge=1, le=65535, description="Port on which the gateway listens")
+    gateway_connections: int = Field(4096, ge=1, description="Connections served at once; more wait to be accepted")
+    gateway_header_timeout: float = Field(10, gt=0, description="A request's head must be complete within this time")
+    gateway_header_bytes: int = Field(64 * 1024, ge=8192, description="Size of a request's head, above which it is 431")
+    gateway_body_timeout: float = Field(15, gt=0, description="A request's body must be complete within this time")
+    gateway_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body, as sent and unpacked")
+    gateway_drain_bytes: int = Field(
+        16 * 1024 * 1024, ge=0, description="How much of a refused body is read, so that its client sees the answer"
+    )
+    gateway_memory: int = Field(
+        256 * 1024 * 1024, ge=8 * 1024 * 1024, description="Bodies and unacknowledged records held at once"
+    )
+    gateway_ack_timeout: float = Field(10, gt=0, description="A request waits this long for Kafka's acknowledgement")
+    gateway_retry_after: int = Field(
+        2, ge=1, description="Retry-After of an answer that Kafka's absence caused, seconds"
+    )
+    gateway_drain_timeout: float = Field(20, gt=0, description="At SIGTERM what was begun is finished within this time")
+    gateway_rejections_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024 * 1024, description="Rejections that wait for Kafka; more are dropped and counted"
+    )
+    redis: SecretStr | None = Field(
+        None,
+        description="Redis or Valkey that gateways share for limits and idempotency, redis://[:password@]host:port/n",
+    )
+    redis_timeout: float = Field(0.5, gt=0, description="Longest wait for Redis; then the gateway goes on alone")
 
     # Worker and sink
     worker_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /health, /ready, /metrics; 0: any")

@@ -1,0 +1,296 @@
+"""Records to Kafka, acknowledged: acks=all, idempotent, batched without lingering.
+
+While a request to a broker is under way, records for its partitions collect; the moment it is answered they leave
+together. A lone record therefore leaves at once, and under load batches grow by themselves. aiokafka's ``create_batch``
+and ``send_batch`` take 1-3 us a record where its ``send`` takes 25-40.
+
+A batch that fails for good takes its producer with it: an idempotent producer with a gap in its sequence cannot go on.
+
+Errors: Unavailable.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from gateway.budget import Budget
+from runtime import schemas_topic
+from runtime.metrics import ACK_SECONDS, PRODUCER_FAILURES, PRODUCERS_REPLACED
+
+log = logging.getLogger("sluice.producer")
+
+BATCH_BYTES = 1024 * 1024
+RECORD_OVERHEAD = 200
+"""Bytes that a waiting record costs beside its key and value, about."""
+SWEEP = 0.2
+BACKOFF = (0.1, 0.2, 0.5, 1.0)
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Unavailable(Exception):  # noqa: N818 - the state it names is Kafka's
+    """Kafka has not acknowledged in time, or there is no room to wait. The records may still arrive."""
+
+
+class Record(NamedTuple):
+    """What is sent to a topic's partition. ``timestamp`` is milliseconds of the epoch; None: the broker's."""
+
+    partition: int
+    key: bytes | None
+    value: bytes
+    timestamp: int | None
+    headers: Headers
+
+
+class Delivery:
+    """A request's records on their way: ``future`` ends once Kafka has them all."""
+
+    __slots__ = ("deadline", "future", "waiting")
+
+    def __init__(self, future: asyncio.Future[None], waiting: int, deadline: float) -> None:
+        self.future, self.waiting, self.deadline = future, waiting, deadline
+
+
+Entry = tuple[Delivery, Record]
+
+
+class Producer:
+    """One per gateway; survives every outage of Kafka without a restart."""
+
+    def __init__(self, kafka: str, budget: Budget, timeout: float) -> None:
+        self._kafka_address, self._budget, self._timeout = kafka, budget, timeout
+        self._loop = asyncio.get_running_loop()
+        self._kafka: AIOKafkaProducer | None = None
+        self._queues: dict[TopicPartition, deque[Entry]] = {}
+        self._busy: set[Any] = set()
+        self._open: dict[Delivery, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pumping = False
+        self._partitions: dict[str, int] = {}
+        self.started = asyncio.Event()
+        """Set once Kafka has been reached and this release's schemas are published."""
+
+    def start(self) -> None:
+        """Begins to connect, for as long as it takes."""
+        self._spawn(self._connect())
+        self._spawn(self._sweep())
+
+    async def stop(self) -> None:
+        """Ends at once what is still under way; `idle` comes before it in an orderly end."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._kafka is not None:
+            await _close(self._kafka)
+
+    async def idle(self) -> None:
+        """Returns when everything sent so far has been acknowledged or given up."""
+        if self._open:
+            await asyncio.wait([delivery.future for delivery in self._open])
+
+    def partitions(self, topic: str) -> int:
+        """The topic's partition count. Raises Unavailable until Kafka has told it."""
+        found = self._partitions.get(topic)
+        if found is None:
+            found = self._partitions[topic] = self._ask_partitions(topic)
+        return found
+
+    def send(self, topic: str, records: Sequence[Record]) -> asyncio.Future[None]:
+        """Queues the records; the future ends once all are acknowledged, or with Unavailable.
+
+        Raises Unavailable at once where there is no room.
+        """
+        size = sum(len(record.value) + RECORD_OVERHEAD for record in records)
+        if not self._budget.take(size):
+            PRODUCER_FAILURES.labels("full").inc()
+            raise Unavailable("too much waits for Kafka already")
+        future: asyncio.Future[None] = self._loop.create_future()
+        delivery = Delivery(future, len(records), self._loop.time() + self._timeout)
+        self._open[delivery] = None
+        for record in records:
+            self._queue(topic, record.partition).append((delivery, record))
+        self._pump_soon()
+        return future
+
+    async def reachable(self, within: float) -> bool:
+        """Whether Kafka answers now."""
+        kafka = self._kafka
+        if kafka is None or not self.started.is_set():
+            return False
+        try:
+            async with asyncio.timeout(within):
+                await kafka.client.fetch_all_metadata()
+        except (TimeoutError, KafkaError):
+            return False
+        return True
+
+    def _ask_partitions(self, topic: str) -> int:
+        found = self._kafka.client.cluster.partitions_for_topic(topic) if self._kafka is not None else None
+        if not found:
+            raise Unavailable(f"Kafka has not told of {topic} yet")
+        return len(found)
+
+    def _queue(self, topic: str, partition: int) -> deque[Entry]:
+        place = TopicPartition(topic, partition)
+        queue = self._queues.get(place)
+        if queue is None:
+            queue = self._queues[place] = deque()
+        return queue
+
+    # Rounds: what has collected for a broker leaves when its last request was answered.
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        kafka = self._kafka
+        if kafka is None:
+            return
+        rounds: dict[Any, list[TopicPartition]] = {}
+        for place, queue in self._queues.items():
+            if queue:
+                leader = kafka.client.cluster.leader_for_partition(place)
+                lane = place if leader is None or leader < 0 else leader
+                if lane not in self._busy:
+                    rounds.setdefault(lane, []).append(place)
+        for lane, places in rounds.items():
+            self._busy.add(lane)
+            self._spawn(self._round(kafka, lane, places))
+
+    async def _round(self, kafka: AIOKafkaProducer, lane: Any, places: list[TopicPartition]) -> None:
+        began = time.perf_counter()
+        sent: list[tuple[list[Entry], Any]] = []
+        try:
+            for place in places:
+                entries, batch = self._fill(kafka, place)
+                if entries:
+                    sent.append((entries, await self._hand_over(kafka, place, batch)))
+            for entries, outcome in sent:
+                await self._settle(kafka, entries, outcome)
+        finally:
+            self._busy.discard(lane)
+            self._pump_soon()
+        ACK_SECONDS.observe(time.perf_counter() - began)
+
+    def _fill(self, kafka: AIOKafkaProducer, place: TopicPartition) -> tuple[list[Entry], Any]:
+        """As many waiting records as a batch holds; those whose request has given up are dropped."""
+        queue, batch = self._queues[place], kafka.create_batch()
+        entries: list[Entry] = []
+        while queue:
+            entry = queue[0]
+            delivery, (_, key, value, timestamp, headers) = entry
+            if delivery.future.done():
+                self._release(queue.popleft())
+            elif batch.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
+                break
+            else:
+                entries.append(queue.popleft())
+        return entries, batch
+
+    async def _hand_over(self, kafka: AIOKafkaProducer, place: TopicPartition, batch: Any) -> Any:
+        batch.close()
+        try:
+            return await kafka.send_batch(batch, place.topic, partition=place.partition)
+        except Exception as error:  # whatever it is, these records were not taken
+            return error
+
+    async def _settle(self, kafka: AIOKafkaProducer, entries: list[Entry], outcome: Any) -> None:
+        error = outcome if isinstance(outcome, BaseException) else None
+        if error is None:
+            try:
+                await outcome
+            except Exception as failure:
+                error = failure
+        for entry in entries:
+            self._release(entry)
+            delivery = entry[0]
+            delivery.waiting -= 1
+            if error is not None:
+                self._fail(delivery, "error", repr(error))
+            elif not delivery.waiting and self._open.pop(delivery, delivery) is None:
+                delivery.future.set_result(None)
+        if error is not None:
+            self._replace(kafka, error)
+
+    def _release(self, entry: Entry) -> None:
+        self._budget.give(len(entry[1].value) + RECORD_OVERHEAD)
+
+    # Failure: requests end in time, and a broken producer gives way to a new one.
+
+    def _fail(self, delivery: Delivery, reason: str, detail: str) -> None:
+        if self._open.pop(delivery, delivery) is None and not delivery.future.done():
+            PRODUCER_FAILURES.labels(reason).inc()
+            delivery.future.set_exception(Unavailable(detail))
+
+    async def _sweep(self) -> None:
+        """Ends what has waited too long, and frees what it held and was not yet handed to Kafka."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = self._loop.time()
+            while self._open and (oldest := next(iter(self._open))).deadline < now:
+                self._fail(oldest, "timeout", "no acknowledgement in time")
+            for queue in self._queues.values():
+                while queue and queue[0][0].future.done():
+                    self._release(queue.popleft())
+
+    def _replace(self, kafka: AIOKafkaProducer, error: BaseException) -> None:
+        if kafka is not self._kafka:
+            return
+        log.warning("producer is replaced", extra={"reason": repr(error)})
+        PRODUCERS_REPLACED.inc()
+        self._kafka = None
+        self._spawn(_close(kafka))
+        self._spawn(self._connect())
+
+    async def _connect(self) -> None:
+        for attempt in range(1_000_000_000):
+            kafka = AIOKafkaProducer(
+                bootstrap_servers=self._kafka_address,
+                acks="all",
+                enable_idempotence=True,
+                compression_type="lz4",
+                max_batch_size=BATCH_BYTES,
+                request_timeout_ms=int(self._timeout * 1000),
+                metadata_max_age_ms=30_000,
+            )
+            try:
+                await kafka.start()
+                if not self.started.is_set():
+                    await schemas_topic.publish(kafka)
+            except (KafkaError, OSError) as error:
+                log.warning("Kafka is not reached", extra={"reason": repr(error)})
+                await _close(kafka)
+                await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+            else:
+                self._kafka = kafka
+                self.started.set()
+                self._pump_soon()
+                return
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("producer task failed", exc_info=error)
+
+
+async def _close(kafka: AIOKafkaProducer) -> None:
+    """Ends a producer without waiting for what it holds: stop() alone would wait for as long as Kafka is away."""
+    kafka._message_accumulator.fail_all(KafkaError("the producer is closed"))
+    with suppress(KafkaError, OSError):
+        await kafka.stop()
