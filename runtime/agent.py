@@ -1,0 +1,215 @@
+"""What an agent is: a pure function from a record and the state before it to outputs and the state after it.
+
+    def step(record, state, emit):
+        seen = state.get(record.key)
+        ...
+        state.put(record.key, value)
+        emit.record(EVENTS, key, record.value)
+
+It must be deterministic: no clock, no randomness, no counter of the process. Time is the event's, or
+``record.timestamp`` and ``state.clock``, which a replay sees again. What it emits may depend on the record and the
+state before it, never on where a batch happened to end.
+
+A record is aiokafka's: ``topic, partition, offset, timestamp`` (milliseconds), ``key, value, headers``.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runtime.changelog import DELETE, PUT, Change, Marker
+from runtime.origin import HEADER, place
+from runtime.store import OFFSET
+from schemas.keys import partition_of
+from schemas.topics import Topic
+
+Add = Callable[[str, int, bytes | None, bytes | None, list[tuple[str, bytes]], int], None]
+"""(topic, partition, key, value, headers, timestamp in milliseconds)."""
+
+
+class Reads(Protocol):
+    """What the state is read from: a Store, or a dict in a test."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]: ...
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+    def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+class State:
+    """The agent's keys and values for one input partition, with the changes of the batch at hand in front."""
+
+    __slots__ = ("_fetched", "_ordered", "_reads", "changes", "clock", "log", "meta", "offset", "partition")
+
+    def __init__(self, reads: Reads, meta: dict[str, Any], partition: int, log: int) -> None:
+        self._reads = reads
+        self._fetched: dict[bytes, bytes | None] = {}
+        self._ordered: list[bytes] | None = None
+        self.changes: dict[bytes, Change] = {}
+        self.meta = meta
+        """Small facts of the agent's own about the whole partition; JSON."""
+        self.partition, self.log = partition, log
+        """Input partition, and the incarnation of the input topic."""
+        self.offset = -1
+        """Offset of the record at hand."""
+        self.clock = -1
+        """Stream time: the running maximum of the input's record timestamps, milliseconds."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+        change = self.changes.get(key)
+        if change is not None:
+            return None if change[0] == DELETE else change[2]
+        stored = self._fetched[key] if key in self._fetched else self._reads.get(key)
+        return None if stored is None else stored[OFFSET:]
+
+    def fetch(self, keys: list[bytes]) -> None:
+        """Reads many keys at once, before a batch, so that ``get`` finds them in memory."""
+        self._fetched.update(zip(keys, self._reads.get_many(keys), strict=True))
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets a value. The empty key is the runtime's."""
+        if self._ordered is not None and key not in self.changes:
+            insort(self._ordered, key)
+        self.changes[key] = (PUT, key, value, self.offset)
+
+    def delete(self, key: bytes) -> None:
+        """Removes a key, if it is there."""
+        if self._ordered is not None and key not in self.changes:
+            insort(self._ordered, key)
+        self.changes[key] = (DELETE, key, b"", self.offset)
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs with start <= key < stop, ascending. The state must not be changed while scanning."""
+        changed = self._changed(start, stop)
+        return _merge(self._reads.scan(start, stop), iter(changed), self.changes, 1)
+
+    def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The same, descending."""
+        changed = self._changed(start, stop)
+        return _merge(self._reads.scan_back(start, stop), reversed(changed), self.changes, -1)
+
+    def _changed(self, start: bytes, stop: bytes) -> list[bytes]:
+        if self._ordered is None:
+            self._ordered = sorted(self.changes)
+        return self._ordered[bisect_left(self._ordered, start) : bisect_left(self._ordered, stop)]
+
+
+def _merge(
+    stored: Iterator[tuple[bytes, bytes]], changed: Iterator[bytes], changes: dict[bytes, Change], direction: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Both in one order; a change hides what is stored."""
+    pair, key = next(stored, None), next(changed, None)
+    while pair is not None or key is not None:
+        if key is None or (pair is not None and pair[0] != key and (pair[0] < key) == (direction > 0)):
+            assert pair is not None
+            if pair[0] not in changes:
+                yield pair[0], pair[1][OFFSET:]
+            pair = next(stored, None)
+        else:
+            if pair is not None and pair[0] == key:
+                pair = next(stored, None)
+            kind, _, value, _ = changes[key]
+            if kind != DELETE:
+                yield key, value
+            key = next(changed, None)
+
+
+class Emit:
+    """Where a step's outputs go. Each carries its origin, by which the next agent knows a repeat."""
+
+    __slots__ = (
+        "_add",
+        "_index",
+        "_partitions",
+        "_rows",
+        "_source",
+        "_timestamp",
+        "_trace",
+        "cause",
+        "offset",
+        "scratch",
+    )
+
+    def __init__(self, add: Add, source: bytes, partitions: dict[str, int]) -> None:
+        self._add, self._source, self._partitions = add, source, partitions
+        self._rows: dict[tuple[str, bytes], tuple[int, int, int, Topic, bytes, dict[str, Any]]] = {}
+        self._index = self._timestamp = 0
+        self._trace: tuple[str, bytes] | None = None
+        self.offset = -1
+        self.cause: bytes | None = None
+        """The origin header of the record at hand; None where it has none, as in ingest.events."""
+        self.scratch: dict[Any, Any] = {}
+        """The agent's own notes about the batch at hand, for its ``close``."""
+
+    def begin(self, offset: int, timestamp: int, cause: bytes | None, trace: tuple[str, bytes] | None) -> None:
+        """What follows is caused by this record; ``trace`` is the header of its W3C trace."""
+        self.offset, self._timestamp, self.cause, self._trace, self._index = offset, timestamp, cause, trace, 0
+
+    def record(self, topic: Topic, key: bytes, value: bytes) -> None:
+        """Appends a record to ``topic``, in the partition of its key."""
+        name, index = topic.name, self._index
+        self._index = index + 1
+        headers = [(HEADER, self._source + place(self.offset, index))]
+        if self._trace is not None:
+            headers.append(self._trace)
+        self._add(name, partition_of(key, self._partitions[name]), key, value, headers, self._timestamp)
+
+    def row(self, topic: Topic, key: bytes, row_id: bytes, value: dict[str, Any]) -> None:
+        """Sets the state of a row of ClickHouse; only the last of a batch is written, by the topic's schema.
+
+        ``offset`` in the value makes its version, so it must be that of the record at hand.
+        """
+        index = self._index
+        self._index = index + 1
+        self._rows[topic.name, row_id] = (self.offset, index, self._timestamp, topic, key, value)
+
+    def pending(self, topic: Topic, row_id: bytes) -> dict[str, Any] | None:
+        """What this batch has set so far for a row."""
+        found = self._rows.get((topic.name, row_id))
+        return None if found is None else found[5]
+
+    def close(self) -> None:
+        """Writes the rows, in the order of their origins."""
+        for offset, index, timestamp, topic, key, value in sorted(self._rows.values(), key=_order):
+            assert topic.value is not None
+            headers = [(HEADER, self._source + place(offset, index))]
+            partition = partition_of(key, self._partitions[topic.name])
+            self._add(topic.name, partition, key, topic.value.encode(value), headers, timestamp)
+        self._rows.clear()
+
+
+def _order(row: tuple[int, int, int, Topic, bytes, dict[str, Any]]) -> tuple[int, int]:
+    return row[0], row[1]
+
+
+Step = Callable[[Any, State, Emit], None]
+
+
+def _nothing(*_: Any) -> None:
+    """An agent that prepares and closes nothing."""
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent and what the runtime must know of it."""
+
+    name: str
+    source: Topic
+    step: Step
+    outputs: tuple[Topic, ...] = ()
+    version: int = 1
+    """Of the logic. A worker refuses state that another version wrote."""
+    prepare: Callable[[list[Any], State], None] = field(default=_nothing)
+    """Called with a batch before its first step, to ``state.fetch`` what it will need."""
+    close: Callable[[State, Emit], None] = field(default=_nothing)
+    """Called behind a batch's last step, to set rows from ``emit.scratch``."""
+    expired: Callable[[bytes, bytes, Marker], bool] = field(default=_never)
+    """Whether an entry can have no effect any more, so that it may be removed at any time, or never."""
+    retention: int | None = None
+    """Milliseconds for which the changelog is kept; None: its owner truncates it, since the state does not age."""

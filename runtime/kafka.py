@@ -1,0 +1,98 @@
+"""Reading logs outside of the consumer group: changelogs, bounds, incarnations.
+
+Errors: aiokafka's KafkaError; a broker that is away is waited for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from runtime.logid import log_ids
+
+
+@dataclass(frozen=True)
+class Log:
+    """A topic and its incarnation."""
+
+    topic: str
+    number: int
+
+
+class LogReader:
+    """Consumers without a group, a few at once."""
+
+    def __init__(self, bootstrap: str, at_once: int = 4) -> None:
+        self._bootstrap = bootstrap
+        self._free: list[AIOKafkaConsumer] = []
+        self._slots = asyncio.Semaphore(at_once)
+
+    async def logs(self, topics: list[str]) -> dict[str, Log]:
+        """The incarnation of each topic. Raises KafkaError if one does not exist."""
+        async with self._slots:
+            consumer = await self._take()
+            try:
+                numbers = await log_ids(consumer._client, topics)
+            finally:
+                self._free.append(consumer)
+        return {topic: Log(topic, number) for topic, number in numbers.items()}
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """(first offset that is still there, offset of the next record)."""
+        tp = TopicPartition(topic, partition)
+        async with self._slots:
+            consumer = await self._take()
+            try:
+                begin = await consumer.beginning_offsets([tp])
+                end = await consumer.end_offsets([tp])
+            finally:
+                self._free.append(consumer)
+        return begin[tp], end[tp]
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
+        """(offset, value) of the records from ``start`` to before ``end``."""
+        if start >= end:
+            return
+        tp = TopicPartition(topic, partition)
+        async with self._slots:
+            consumer = await self._take()
+            try:
+                consumer.assign([tp])
+                consumer.seek(tp, start)
+                while start < end:
+                    for record in (await consumer.getmany(tp, timeout_ms=1000)).get(tp, []):
+                        if record.offset >= end:
+                            return
+                        start = record.offset + 1
+                        yield record.offset, record.value
+            finally:
+                consumer.unsubscribe()
+                self._free.append(consumer)
+
+    async def _take(self) -> AIOKafkaConsumer:
+        if self._free:
+            return self._free.pop()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer
+
+    async def stop(self) -> None:
+        """Closes all consumers."""
+        free, self._free = self._free, []
+        for consumer in free:
+            await consumer.stop()
+
+
+RETRIABLE = (KafkaError, OSError, asyncio.TimeoutError)
+"""What a broker that is away or changing makes of any call: wait and try again."""

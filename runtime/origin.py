@@ -1,0 +1,64 @@
+"""The header ``origin``: which input of which agent a record comes from (design.md, rule 3.3).
+
+    1 byte format | 4 epoch | 8 log number | 4 partition | agent's name  ||  8 offset | 4 index among its outputs
+
+Up to ``||`` it names a source whose outputs arrive in order; the twelve bytes behind are the place in it, and compare
+as bytes in that order. So a watermark is a comparison of two byte strings, without unpacking.
+"""
+
+import struct
+from dataclasses import dataclass
+
+HEADER = "origin"
+LETTER = "letter"
+"""Header of a replayed dead letter: 16 bytes of its id, then the stage that shall handle it, alone."""
+
+_SOURCE = struct.Struct(">BIqI")
+_PLACE = struct.Struct(">qI")
+PLACE = _PLACE.size
+_FORMAT = 1
+
+
+class OriginError(ValueError):
+    """The header is not an origin."""
+
+
+def source(agent: str, epoch: int, log: int, partition: int) -> bytes:
+    """The part of an origin that is the same for a whole input partition."""
+    return _SOURCE.pack(_FORMAT, epoch, log, partition) + agent.encode()
+
+
+place = _PLACE.pack
+"""(offset, index) as the part of an origin that tells outputs of one source apart, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An origin, unpacked."""
+
+    agent: str
+    epoch: int
+    log: int
+    partition: int
+    offset: int
+    index: int
+
+    @classmethod
+    def parse(cls, header: bytes) -> "Origin":
+        """Raises OriginError."""
+        if len(header) < _SOURCE.size + PLACE or header[0] != _FORMAT:
+            raise OriginError(f"not an origin: {header.hex()}")
+        _, epoch, log, partition = _SOURCE.unpack_from(header)
+        offset, index = _PLACE.unpack(header[-PLACE:])
+        return cls(header[_SOURCE.size : -PLACE].decode(), epoch, log, partition, offset, index)
+
+
+COORDINATES = struct.Struct(">qI")
+
+
+def ingest_coordinates(header: bytes) -> tuple[int, int, int]:
+    """(log, partition, offset) of the input record, as the sink wants it for every event. Raises OriginError."""
+    if len(header) < _SOURCE.size + PLACE or header[0] != _FORMAT:
+        raise OriginError(f"not an origin: {header.hex()}")
+    log, partition = COORDINATES.unpack_from(header, 5)
+    return log, partition, int.from_bytes(header[-12:-4], "big", signed=True)

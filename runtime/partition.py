@@ -1,0 +1,180 @@
+"""One input partition of an agent: its marker, its store, and the changelog that is the truth behind both.
+
+Recovery reads every complete group from the stored position on. In log order, a change counts if its input offset is
+beyond what was applied so far: so a paused worker's older groups, which hold nothing that a newer one has not taken in,
+lose, whatever their place in the log (design.md, rule 3.4). The position moves only over what was read, or was appended
+without a gap; where another writer's records came between, everything is read in order, ours included.
+
+Errors: SendFailed, ChangelogError, StateInUse, StateDamaged, KafkaError.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from runtime.agent import Agent
+from runtime.changelog import CARRIED, Change, ChangelogError, Group, Marker, Reader, encode
+from runtime.kafka import Log, LogReader
+from runtime.producer import Outbox, Outlet
+from runtime.store import OFFSET, Caches, StateDamaged, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a partition's state is kept."""
+
+    folder: Path
+    changelog: Log
+    caches: Caches
+
+
+class PartitionState:
+    """Open it, then for each batch ``commit`` what a Stepper made of it."""
+
+    def __init__(self, agent: Agent, partition: int, place: Place, epoch: int = 0) -> None:
+        self.agent, self.partition, self.epoch = agent, partition, epoch
+        self._place = place
+        self._writer, self._groups = uuid4().bytes, 0
+        self.store: Store | None = None
+        self.marker = Marker()
+        self.position = 0
+        """Offset in the changelog up to which the store knows it."""
+        self._reader = Reader()
+        self._from_start = False
+        self._sweep_from = b""
+
+    async def open(self, kafka: LogReader, input_log: int) -> Marker:
+        """Brings the state up to the changelog's end and returns how far the input is applied."""
+        if self.store is None:
+            self._open_store()
+        try:
+            await self._catch_up(kafka)
+        except (ChangelogError, StateDamaged) as error:
+            log.warning("state of %s-%d is rebuilt: %s", self.agent.name, self.partition, error)
+            self.drop()
+            self._open_store()
+            await self._catch_up(kafka)
+        self._check_version()
+        if self.marker.log != input_log:
+            self.marker = Marker(log=input_log, epoch=self.epoch, clock=self.marker.clock, meta=self.marker.meta)
+        return self.marker
+
+    def _open_store(self) -> None:
+        place = self._place
+        try:
+            self.store = Store(place.folder, place.caches)
+            found = self.store.meta()
+        except StateDamaged as error:
+            log.warning("dropped: %s", error)
+            self.drop()
+            self.store = Store(place.folder, place.caches)
+            found = None
+        if found is not None and found[2] != place.changelog.number:
+            raise ChangelogError(
+                f"{place.changelog.topic} was made anew, but {place.folder} holds state from before: "
+                f"run `sluice worker --rebuild {self.agent.name}` to compute it from the log again"
+            )
+        self.marker, self.position = (found[0], found[1]) if found else (Marker(epoch=self.epoch), 0)
+        self._reader, self._from_start = Reader(), found is None
+
+    def drop(self) -> None:
+        """Removes the store; the changelog has everything."""
+        if self.store is not None:
+            self.store.close()
+        self.store = None
+        Store.drop(self._place.folder)
+
+    def close(self) -> None:
+        """Releases the store."""
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    async def _catch_up(self, kafka: LogReader) -> None:
+        changelog = self._place.changelog
+        begin, end = await kafka.bounds(changelog.topic, self.partition)
+        if self.position > end:
+            raise ChangelogError(f"the store knows {changelog.topic} up to {self.position}, but it ends at {end}")
+        if self.position < begin:
+            if not self._from_start:
+                raise ChangelogError(f"{changelog.topic} begins at {begin}, behind the store's {self.position}")
+            self.position = begin
+        async for offset, value in kafka.read(changelog.topic, self.partition, self.position, end):
+            group = self._reader.add(value)
+            self.position = offset + 1
+            if group is not None:
+                self._apply(group, truncated=begin > 0)
+        self.position = max(self.position, end)
+        self._from_start = False
+
+    def _apply(self, group: Group, truncated: bool) -> None:
+        theirs = group.marker
+        if theirs.log != self.marker.log:
+            applied = -1
+        else:
+            applied = self.marker.applied
+            if theirs.before > applied:
+                self._jump(theirs, truncated)
+                applied = theirs.before
+        stale = theirs.applied < applied
+        carried, found = not stale, group.changes()
+        changes = [change for change in found if (carried if change[0] == CARRIED else change[3] > applied)]
+        if not stale:
+            self.marker = theirs
+        self._write(changes)
+
+    def _jump(self, theirs: Marker, truncated: bool) -> None:
+        """A group that does not follow what was read: fine only where the log's head was deleted."""
+        if not (truncated and self._from_start):
+            raise ChangelogError(
+                f"{self._place.changelog.topic}-{self.partition} jumps from {self.marker.applied} to {theirs.before}"
+            )
+        # What was read so far are groups that a paused worker appended late; the live state comes behind them.
+        self.drop()
+        self.store = Store(self._place.folder, self._place.caches)
+
+    def _write(self, changes: Iterable[Change]) -> None:
+        assert self.store is not None
+        self.store.write(changes, self.marker, self.position, self._place.changelog.number)
+
+    async def commit(self, changes: dict[bytes, Change], marker: Marker, outlet: Outlet, kafka: LogReader) -> None:
+        """Appends the changes and the marker to the changelog, then writes them to the store (rules 3.4 and 3.5)."""
+        self._groups += 1
+        parts = encode(changes.values(), marker, self._writer, self._groups)
+        outbox = Outbox(outlet, await outlet.producer())
+        topic = self._place.changelog.topic
+        for part in parts:
+            outbox.add(topic, self.partition, None, part, [], marker.written)
+        offsets = (await outbox.deliver())[topic, self.partition]
+        if len(offsets) == 1 and offsets[0] == self.position:
+            self.marker, self.position = marker, self.position + len(parts)
+            self._write(changes.values())
+        else:
+            await self._catch_up(kafka)
+
+    def sweep(self, budget: int) -> None:
+        """Looks at the next ``budget`` entries and removes those that have expired, a round at a time."""
+        assert self.store is not None
+        expired = self.agent.expired
+        gone, last = [], None
+        for key, value in self.store.scan(self._sweep_from, b"\xff" * 64):
+            last = key
+            if expired(key, value[OFFSET:], self.marker):
+                gone.append(key)
+            budget -= 1
+            if not budget:
+                break
+        self._sweep_from = b"" if budget or last is None else last + b"\x00"
+        if gone:
+            self.store.forget(gone)
+
+    def _check_version(self) -> None:
+        if self.marker.version not in (0, self.agent.version):
+            raise ChangelogError(
+                f"the state of {self.agent.name} was written by version {self.marker.version} of its logic, this is "
+                f"{self.agent.version}: drain the old workers, then run `sluice replay {self.agent.name}`"
+            )

@@ -1,0 +1,167 @@
+"""One batch through an agent, without input or output: what the runtime does around it is in ``hop``.
+
+Drops what was applied or seen before, calls the agent's step for the rest, and gives the changes and the new marker.
+
+Errors: Gap, TooManyLetters, and what SYSTEM names; an error of the agent's own stays with its record.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runtime.agent import Add, Agent, Emit, Reads, State
+from runtime.changelog import Change, Marker
+from runtime.letters import CAUSE, claim, dead_letter
+from runtime.origin import HEADER, LETTER, PLACE, source
+from runtime.store import StateDamaged
+from schemas.registry import UnknownSchema
+from schemas.topics import DEAD_LETTERS
+
+SYSTEM = (StateDamaged, OSError, MemoryError, UnknownSchema)
+"""What is never a record's fault: a system that is down, or a schema that is yet to be learnt."""
+TRACE = "traceparent"
+
+
+class Gap(Exception):  # noqa: N818
+    """Input is missing between what was applied and what came: a deleted log, or a fetch that must be made again."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"expected offset {expected}, found {found}")
+        self.expected, self.found = expected, found
+
+
+class TooManyLetters(Exception):  # noqa: N818
+    """So many records failed in a row that it is not them."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What a batch, or the part of it up to a record that failed, gives."""
+
+    marker: Marker
+    changes: dict[bytes, Change]
+    read: int = 0
+    """Records that were not applied before."""
+    dropped: int = 0
+    """Of those, repeats of what an upstream agent had sent before."""
+    letters: int = 0
+
+
+class Stepper:
+    """An agent on one input partition."""
+
+    def __init__(self, agent: Agent, partitions: dict[str, int], partition: int, limit: int) -> None:
+        """``partitions`` of each output topic; after more than ``limit`` letters in a row it is not the records."""
+        self.agent, self.partitions, self.partition, self._limit = agent, partitions, partition, limit
+        self._in_a_row = 0
+
+    def run(self, records: list[Any], marker: Marker, reads: Reads, outputs: Callable[[], Add]) -> Result:
+        """Handles ``records``, or those before the first that fails, or that one alone.
+
+        Call again with the rest while ``result.marker.applied`` is short of the last. ``outputs()`` gives a new place
+        for the outputs; what was put into an earlier one is void.
+        """
+        records = [record for record in records if record.offset > marker.applied]
+        while True:
+            attempt = _Attempt(self, marker, reads, outputs())
+            try:
+                result = attempt.run(records)
+            except (*SYSTEM, Gap):
+                raise
+            except Exception as error:
+                if len(records) > 1:
+                    records = records[: attempt.handled or len(records) // 2]
+                    continue
+                self._count(records[0], error)
+                return _Attempt(self, marker, reads, outputs()).letter(records[0], error)
+            if result.read > result.dropped:
+                self._in_a_row = 0
+            return result
+
+    def _count(self, record: Any, error: Exception) -> None:
+        self._in_a_row += 1
+        if self._in_a_row > self._limit:
+            raise TooManyLetters(
+                f"{self._in_a_row} records in a row failed in the agent {self.agent.name}; "
+                f"{record.topic}-{record.partition}@{record.offset} with {type(error).__name__}: {error}"
+            ) from error
+
+
+class _Attempt:
+    """One pass over a batch."""
+
+    def __init__(self, stepper: Stepper, before: Marker, reads: Reads, add: Add) -> None:
+        self._agent, self._before = stepper.agent, before
+        self._marks, self._applied, self._clock = dict(before.marks), before.applied, before.clock
+        self._state = State(reads, dict(before.meta), stepper.partition, before.log)
+        origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
+        self._emit = Emit(add, origin, stepper.partitions)
+        self.handled = 0
+        """Records whose steps have succeeded."""
+
+    def run(self, records: list[Any]) -> Result:
+        state, step, emit = self._state, self._agent.step, self._emit
+        self._agent.prepare(records, state)
+        dropped = 0
+        for record in records:
+            if self._enter(record):
+                step(record, state, emit)
+            else:
+                dropped += 1
+            self.handled += 1
+        self.handled = 0  # what fails from here on is nobody's in particular
+        self._agent.close(state, emit)
+        emit.close()
+        return self._result(len(records), dropped, 0)
+
+    def letter(self, record: Any, error: Exception) -> Result:
+        """A dead letter in the record's place."""
+        self._enter(record)
+        self._state.changes.clear()
+        letter_id, value = dead_letter(self._agent.name, record, self._before.log, error)
+        self._emit.record(DEAD_LETTERS, letter_id, value)
+        return self._result(1, 0, 1)
+
+    def _result(self, read: int, dropped: int, letters: int) -> Result:
+        marker = replace(
+            self._before,
+            applied=self._applied,
+            before=self._before.applied,
+            version=self._agent.version,
+            clock=self._clock,
+            marks=self._marks,
+            meta=self._state.meta,
+        )
+        return Result(marker, self._state.changes, read, dropped, letters)
+
+    def _enter(self, record: Any) -> bool:
+        """Makes the record the one at hand; False if it was handled before, or is another stage's."""
+        offset, timestamp = record.offset, record.timestamp
+        if offset != self._applied + 1:
+            raise Gap(self._applied + 1, offset)
+        self._applied = offset
+        if timestamp > self._clock:
+            self._clock = timestamp
+        state = self._state
+        state.offset, state.clock = offset, self._clock
+        headers = record.headers
+        if not headers:
+            self._emit.begin(offset, timestamp, None, None)
+            return True
+        name, value = headers[0]
+        trace = (
+            next((item for item in headers if item[0] == TRACE), None) if len(headers) > 1 or name == TRACE else None
+        )
+        if name == HEADER:
+            known, mark = value[:-PLACE], value[-PLACE:]
+            if mark <= self._marks.get(known, b""):
+                return False
+            self._marks[known] = mark
+        elif name == LETTER:
+            if not claim(state, value, self._agent.name):
+                return False
+            value = dict(headers).get(CAUSE)
+        else:
+            value = None
+        self._emit.begin(offset, timestamp, value, trace)
+        return True

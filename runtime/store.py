@@ -1,0 +1,180 @@
+"""One partition's state on disk: RocksDB, a cache of what the changelog holds.
+
+The write-ahead log is off: what a crash takes out of memory is read again from the changelog, from the position that
+stands in the database beside the data it describes (one WriteBatch, so either both are there or neither).
+
+Errors: StateInUse; StateDamaged, whose folder must be dropped and rebuilt.
+"""
+
+import shutil
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
+
+from runtime.changelog import DELETE, Change, ChangelogError, Marker
+
+META = b""
+"""Key of the marker and the position: the one key that an agent may not use."""
+_POSITION = struct.Struct(">qq")
+_OFFSET = struct.Struct(">q")
+OFFSET = _OFFSET.size
+WRITE_BUFFER = 8 * 1024 * 1024
+
+
+class StateInUse(Exception):  # noqa: N818
+    """Another process has this folder open."""
+
+
+class StateDamaged(Exception):  # noqa: N818
+    """The folder can't be read; it is only a cache, so drop it and read the changelog."""
+
+
+class Caches:
+    """The block cache that all stores of a process share. Bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.blocks = Cache(size)
+
+
+def _options(caches: Caches) -> Options:
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    table.set_block_cache(caches.blocks)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_size(WRITE_BUFFER)
+    options.set_max_write_buffer_number(2)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(64)
+    options.set_keep_log_file_num(2)
+    return options
+
+
+class Store:
+    """A RocksDB of values by key, each with the offset of the input record that last changed it."""
+
+    def __init__(self, folder: Path, caches: Caches) -> None:
+        """Opens or creates. Raises StateInUse, StateDamaged."""
+        self.folder = folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = Rdict(str(folder), _options(caches), access_type=AccessType.read_write())
+        except Exception as error:  # rocksdict raises plain Exceptions
+            if "lock" in str(error).lower():
+                raise StateInUse(f"{folder} is open in another process: give each worker a slot of its own") from error
+            raise StateDamaged(f"{folder}: {error}") from error
+        write = WriteOptions()
+        write.disable_wal = True
+        self._db.set_write_options(write)
+        self._get = self._db.get
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value behind its offset's eight bytes, as stored. Raises StateDamaged."""
+        try:
+            return self._get(key)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise StateDamaged(f"{self.folder}: {error}") from error
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Like ``get``, for many keys at once. Raises StateDamaged."""
+        try:
+            return self._get(keys)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise StateDamaged(f"{self.folder}: {error}") from error
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Stored pairs with start <= key < stop, ascending."""
+        found = self._db.iter()
+        found.seek(start or b"\x00")
+        while found.valid():
+            key = found.key()
+            if key >= stop:
+                return
+            yield key, found.value()
+            found.next()
+
+    def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Stored pairs with start <= key < stop, descending."""
+        found = self._db.iter()
+        found.seek_for_prev(stop)
+        if found.valid() and found.key() >= stop:
+            found.prev()
+        while found.valid():
+            key = found.key()
+            if key < start or key == META:
+                return
+            yield key, found.value()
+            found.prev()
+
+    def meta(self) -> tuple[Marker, int, int] | None:
+        """(marker, position in the changelog, its incarnation); None for an empty store. Raises StateDamaged."""
+        raw = self.get(META)
+        if raw is None:
+            return None
+        position, log = _POSITION.unpack_from(raw)
+        try:
+            return Marker.decode(raw[_POSITION.size :]), position, log
+        except ChangelogError as error:
+            raise StateDamaged(f"{self.folder}: {error}") from error
+
+    def write(self, changes: Iterable[Change], marker: Marker, position: int, log: int) -> None:
+        """Changes, marker and position in one WriteBatch. Raises StateDamaged."""
+        batch = WriteBatch(raw_mode=True)
+        put, pack = batch.put, _OFFSET.pack
+        for kind, key, value, offset in changes:
+            if kind == DELETE:
+                batch.delete(key)
+            else:
+                put(key, pack(offset) + value)
+        put(META, _POSITION.pack(position, log) + marker.encode())
+        self._apply(batch)
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Removes entries that can have no effect any more. Raises StateDamaged."""
+        batch = WriteBatch(raw_mode=True)
+        for key in keys:
+            batch.delete(key)
+        self._apply(batch)
+
+    def _apply(self, batch: WriteBatch) -> None:
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            raise StateDamaged(f"{self.folder}: {error}") from error
+
+    def flush(self) -> None:
+        """Memory to disk, so that the next start has less to read."""
+        self._db.flush()
+
+    def size(self) -> int:
+        """About how many keys there are."""
+        return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+
+    def close(self) -> None:
+        """Flushes and releases the folder."""
+        self._db.close()
+
+    @staticmethod
+    def drop(folder: Path) -> None:
+        """Removes a closed store."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def offset_of(stored: bytes) -> int:
+    """The input offset of a stored value's last change."""
+    return int(_OFFSET.unpack_from(stored)[0])

@@ -1,0 +1,95 @@
+"""Faust's aiokafka transport, changed in two ways (notes in docs/design.md).
+
+**Runs.** A stock consumer makes a message, four tasks and an event of every record. Here an agent gets one message per
+fetched run of one partition's records (``message.value`` is the list), which is worth a factor of ten.
+
+**Commits.** What is committed is what was settled, ``consumer.settle(...)``, never what Faust derives from acks: an ack
+of the generation before a rebalance counts for Faust as an ack of the same offset fetched again after it, and then it
+commits past records in flight.
+"""
+
+import asyncio
+from typing import Any
+
+from faust.transport.consumer import ConsumerMessage
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+Run = list[Any]
+"""Records (aiokafka.ConsumerRecord) of one partition with ascending offsets."""
+
+
+class BatchConsumer(driver.Consumer):
+    """Delivers runs and commits what was settled."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settled: dict[TP, int] = {}
+        self._held: set[TP] = set()
+
+    def settle(self, tp: TP, offset: int) -> None:
+        """Every record before ``offset`` is durable downstream. Kafka refuses it if the partition has moved."""
+        if offset > self._settled.get(tp, -1):
+            self._settled[tp] = offset
+        self._acked[tp]  # Faust looks only at partitions that are listed here when it commits
+
+    def hold(self, tp: TP) -> None:
+        """Fetch no more of this partition for now; what was fetched is still delivered."""
+        self._held.add(tp)
+
+    def release(self, tp: TP) -> None:
+        """Fetch from it again."""
+        self._held.discard(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        for tp in revoked:
+            self._settled.pop(tp, None)
+            self._held.discard(tp)
+        await super().on_partitions_revoked(revoked)
+
+    def _get_active_partitions(self) -> set[TP]:
+        active: set[TP] = super()._get_active_partitions() - self._held
+        return active
+
+    def _new_offset(self, tp: TP) -> int | None:
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self._settled.get(tp)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                records, _ = await self._wait_next_records(1.0)
+                generation = self.app.consumer_generation_id
+                await asyncio.sleep(0)  # an empty answer may come at once, again and again
+                for tp, run in (records or {}).items():
+                    if not self.flow_active or self.app.consumer_generation_id != generation:
+                        break  # the partitions may have moved: fetched again where they belong
+                    await self._deliver(tp, run, generation)
+        except self.consumer_stopped_errors:
+            if not self.transport.app.should_stop:
+                raise
+
+    async def _deliver(self, tp: TP, run: Run, generation: int) -> None:
+        last = run[-1]
+        stamp = last.timestamp / 1000.0
+        message = ConsumerMessage(
+            tp.topic, tp.partition, last.offset, stamp, last.timestamp_type, [], None, run, None, 0, 0, tp,
+            generation_id=generation,
+        )  # fmt: skip
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        self._read_offset[tp] = last.offset
+
+
+class DurableProducer(driver.Producer):
+    """Faust's own producer, made idempotent and patient (it is not, by default)."""
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"enable_idempotence": True, "acks": "all"}
+
+
+class BatchTransport(driver.Transport):
+    """Use as ``app.transport = BatchTransport(app.conf.broker, app, loop=app.loop)``."""
+
+    Consumer = BatchConsumer
+    Producer = DurableProducer
