@@ -1,0 +1,100 @@
+"""Kafka as tests use it, in plain calls that work with or without an event loop around them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas.topics import MAX_MESSAGE_BYTES
+
+Result = TypeVar("Result")
+LIMIT = 60.0
+
+
+def run(function: Callable[[], Awaitable[Result]], limit: float = LIMIT) -> Result:
+    """What the coroutine returns, from a loop of its own on another thread. Raises TimeoutError."""
+
+    async def bounded() -> Result:
+        async with asyncio.timeout(limit):
+            return await function()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, bounded()).result()
+
+
+def create_topics(
+    bootstrap: str, names: Iterable[str], partitions: int = 4, replication: int = 1, **config: str
+) -> None:
+    """Creates topics; ``config`` has Kafka's settings with underscores for dots."""
+    settings = {name.replace("_", "."): value for name, value in config.items()}
+    topics = [NewTopic(name, partitions, replication, topic_configs=settings) for name in names]
+
+    async def create() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            answer = await admin.create_topics(topics)
+            failed = [row for row in answer.topic_errors if row[1] != 0]
+            assert not failed, failed
+        finally:
+            await admin.close()
+
+    run(create)
+
+
+def produce(bootstrap: str, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+    """Appends keys and values and returns when all are acknowledged by every replica."""
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            max_request_size=MAX_MESSAGE_BYTES,
+        )
+        await producer.start()
+        try:
+            acknowledgements = [await producer.send(topic, value, key) for key, value in records]
+            await asyncio.gather(*acknowledgements)
+        finally:
+            await producer.stop()
+
+    run(send)
+
+
+def read_all(bootstrap: str, topic: str) -> list[Any]:
+    """Every record that the topic holds now, by partition and offset."""
+
+    async def read() -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            places = [TopicPartition(topic, number) for number in await partitions_of(bootstrap, topic)]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            ends = await consumer.end_offsets(places)
+            found = []
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    found += records
+            return sorted(found, key=lambda record: (record.partition, record.offset))
+        finally:
+            await consumer.stop()
+
+    return run(read)
+
+
+async def partitions_of(bootstrap: str, topic: str) -> list[int]:
+    """The topic's partitions; raises AssertionError where there is no such topic."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        (found,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    assert found["error_code"] == 0, found
+    return sorted(partition["partition"] for partition in found["partitions"])
