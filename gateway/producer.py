@@ -44,7 +44,7 @@ class Record(NamedTuple):
 
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
     timestamp: int | None
     headers: Headers
 
@@ -108,7 +108,7 @@ class Producer:
 
         Raises Unavailable at once where there is no room.
         """
-        size = sum(len(record.value) + RECORD_OVERHEAD for record in records)
+        size = sum(map(_size, records))
         if not self._budget.take(size):
             PRODUCER_FAILURES.labels("full").inc()
             raise Unavailable("too much waits for Kafka already")
@@ -224,7 +224,7 @@ class Producer:
             self._replace(kafka, error)
 
     def _release(self, entry: Entry) -> None:
-        self._budget.give(len(entry[1].value) + RECORD_OVERHEAD)
+        self._budget.give(_size(entry[1]))
 
     # Failure: requests end in time, and a broken producer gives way to a new one.
 
@@ -287,6 +287,10 @@ class Producer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("producer task failed", exc_info=error)
+
+
+def _size(record: Record) -> int:
+    return len(record.value or b"") + RECORD_OVERHEAD
 
 
 async def _close(kafka: AIOKafkaProducer) -> None:

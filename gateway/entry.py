@@ -1,0 +1,246 @@
+"""From a dialect's request to its answer, in the order of checks that spec/dialects.md gives.
+
+401, 403, rate limit, 413, 415, 400, 404, 409 or 422; on the shared route 413, 415 and parsing come before 403 and limit,
+since only the body tells whose request it is.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from gateway import body as bodies
+from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
+from gateway.budget import Budget
+from gateway.dialects.base import Accepted, Dialect, Handler, Refusal, Request
+from gateway.idempotency import Index, Outcome
+from gateway.keys import Key, Keys
+from gateway.limits import Limits, Standing, headers_of
+from gateway.producer import Headers, Producer, Record, Unavailable
+from gateway.rejections import BODY, RECORDED, Rejections
+from gateway.routes import Endpoint
+from runtime.metrics import EVENTS
+from runtime.settings import Settings
+from schemas.keys import partition_of
+from schemas.registry import EVENT
+from schemas.topics import INGEST_EVENTS
+
+_TRACE = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way to its answer."""
+
+    endpoint: Endpoint
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    proto: Any
+    request_id: str
+    dialect: Dialect
+    """By which it is answered; on a shared route this may change once the body is known."""
+    key: Key | None = None
+    standing: Standing | None = None
+    events_standing: Standing | None = None
+    judged: bool = False
+    """The limit has been asked."""
+    read: bool = False
+    """The body has been taken from the connection."""
+    body: bytes = b""
+    held: int = 0
+    """Bytes of the memory budget."""
+    more: list[Header] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Intake:
+    """All that a request meets between the router and its answer."""
+
+    settings: Settings
+    dialects: Mapping[str, Dialect]
+    keys: Keys
+    limits: Limits
+    producer: Producer
+    index: Index
+    rejections: Rejections
+    budget: Budget
+    clock: Callable[[], float] = time.time
+
+    async def answer(self, call: Call) -> Answer:
+        """The answer, whatever happens to the request. Raises ClientGone."""
+        try:
+            status, body = await self._accept(call)
+        except Refusal as refusal:
+            status, body = await self._refuse(call, refusal)
+        except Unavailable:
+            call.more.append(("retry-after", str(self.settings.gateway_retry_after)))
+            await self._let_go(call, 0)
+            status, body = call.dialect.unavailable, UNAVAILABLE
+        finally:
+            self.budget.give(call.held)
+        return Answer(status, body, [JSON, *headers_of(call.standing, call.events_standing), *call.more])
+
+    # The way in
+
+    async def _accept(self, call: Call) -> tuple[int, bytes]:
+        call.key = key = self._key(call)
+        handle = await self._shared(call, key) if call.endpoint.shared else await self._own(call, key)
+        accepted = handle()
+        if not isinstance(accepted, Accepted):
+            accepted = await accepted
+        wanted = accepted.idempotency
+        if wanted is None:
+            await self._produce(call, key, accepted)
+            return accepted.status, accepted.body
+
+        async def produce() -> Outcome:
+            await self._produce(call, key, accepted)
+            return Outcome(wanted.fingerprint, accepted.status, accepted.body)
+
+        outcome = await self.index.once(call.dialect.name, wanted, produce)
+        return outcome.status, outcome.body
+
+    def _key(self, call: Call) -> Key:
+        if not self.keys.table.loaded.is_set():
+            raise Unavailable("the keys are not known yet")
+        key = self.keys.find(call.headers.get("x-api-key"))
+        if key is None:
+            raise Denied(401)
+        return key
+
+    async def _own(self, call: Call, key: Key) -> Callable[[], Any]:
+        await self._admit(call, key)
+        request = await self._request(call, key)
+        handle: Handler = call.endpoint.handle  # type: ignore[assignment]
+        return lambda: handle(request)
+
+    async def _shared(self, call: Call, key: Key) -> Callable[[], Any]:
+        try:
+            request = await self._request(call, key)
+        except Refusal as refusal:
+            if refusal.status == 400:
+                await self._admit(call, key)
+            raise
+        name, handle = call.endpoint.shared.decide(request)  # type: ignore[union-attr]
+        call.dialect = self.dialects[name]
+        await self._admit(call, key)
+        return lambda: handle(request)
+
+    async def _admit(self, call: Call, key: Key) -> None:
+        dialect = call.dialect
+        if not key.may_use(dialect.name):
+            raise Denied(dialect.forbidden)
+        call.judged = True
+        call.standing = standing = await self.limits.request(key, dialect.name, dialect.limit)
+        if standing is not None and standing.exceeded:
+            raise Limited(standing, "requests")
+
+    async def _request(self, call: Call, key: Key) -> Request:
+        endpoint = call.endpoint
+        if endpoint.has_body:
+            await self._body(call)
+        now = int(self.clock() * 1000)
+        return Request(endpoint.name, call.params, call.headers, call.body, key.tenant, now)
+
+    async def _body(self, call: Call) -> None:
+        settings, headers = self.settings, call.headers
+        limit = settings.gateway_body_bytes
+        size, encoding = bodies.declared_size(headers), headers.get("content-encoding", "")
+        if size is not None and size > limit:
+            raise bodies.too_large(limit)
+        call.held = limit if size is None or encoding else size
+        if not self.budget.take(call.held):
+            call.held = 0
+            raise Unavailable("too many bodies at once")
+        call.read = True
+        call.body, whole = await bodies.read(call.proto, headers, limit, settings.gateway_body_timeout)
+        if not whole:
+            call.read = False
+            raise bodies.too_large(limit)
+        malformed = None
+        if encoding:
+            try:
+                call.body = bodies.unpack(call.body, encoding, limit)
+            except Refusal as refusal:
+                if refusal.status != 400:
+                    raise
+                malformed = refusal
+        if not call.endpoint.any_media_type and not bodies.is_json(headers.get("content-type")):
+            raise Refusal(415, "Content-Type must be application/json")
+        if malformed is not None:
+            raise malformed
+
+    async def _produce(self, call: Call, key: Key, accepted: Accepted) -> None:
+        """Returns once Kafka has all events. Raises Limited, Unavailable."""
+        events = accepted.events
+        if not events:
+            return
+        if key.events_limit is not None:
+            call.events_standing = standing = await self.limits.events(key, len(events))
+            if standing is not None and standing.exceeded:
+                raise Limited(standing, "events")
+        partitions = self.producer.partitions(INGEST_EVENTS.name)
+        trace = _trace(call.headers)
+        records = []
+        for event in events:
+            dedup_key = event["dedup_key"]
+            record_key = None if dedup_key is None else dedup_key.encode()
+            partition = partition_of(event["event_id"] if record_key is None else record_key, partitions)
+            records.append(Record(partition, record_key, EVENT.encode(event), event["received_at"], trace))
+        await self.producer.send(INGEST_EVENTS.name, records)
+        EVENTS.labels(call.dialect.name).inc(len(events))
+
+    # The way out for what is refused
+
+    async def _refuse(self, call: Call, refusal: Refusal) -> tuple[int, bytes]:
+        if call.key is not None and not call.judged:
+            call.standing = await self.limits.look(call.key, call.dialect.name, call.dialect.limit)
+        if isinstance(refusal, Limited):
+            call.more.append(("retry-after", str(refusal.standing.wait)))
+        if isinstance(refusal, bodies.Slow):
+            call.more.append(CLOSE)
+        await self._let_go(call, BODY if refusal.status in RECORDED else 0)
+        if call.key is not None and refusal.status in RECORDED:
+            self._reject(call, call.key, refusal)
+        return refusal.status, refusal.body()
+
+    async def _let_go(self, call: Call, keep: int) -> None:
+        """Takes an unread body off the connection, or gives the connection up."""
+        if call.read:
+            return
+        if "expect" in call.headers:
+            call.more.append(CLOSE)
+            return
+        settings = self.settings
+        most = settings.gateway_drain_bytes if call.key is not None else settings.gateway_body_bytes
+        seen, reusable = await bodies.discard(
+            call.proto, call.headers, max(0, keep - len(call.body)), most, settings.gateway_body_timeout
+        )
+        call.body += seen
+        if not reusable:
+            call.more.append(CLOSE)
+
+    def _reject(self, call: Call, key: Key, refusal: Refusal) -> None:
+        faults = [{"index": fault.index, "field": fault.field, "message": fault.message} for fault in refusal.faults]
+        self.rejections.add(
+            received_at=int(self.clock() * 1000),
+            tenant=key.tenant,
+            dialect=call.dialect.name,
+            route=call.endpoint.name,
+            status=refusal.status,
+            errors=orjson.dumps(faults).decode(),
+            detail=refusal.detail,
+            body=call.body,
+            request_id=call.request_id,
+        )
+
+
+def _trace(headers: Mapping[str, str]) -> Headers:
+    """W3C Trace Context, for the record's headers."""
+    parent = headers.get("traceparent")
+    if parent is None or _TRACE.fullmatch(parent) is None:
+        return ()
+    return (("traceparent", parent.encode()),)
