@@ -1,0 +1,176 @@
+"""From checked events to canonical ones: keys, ids and fingerprints (spec/semantics.md, Dedup).
+
+``Drafts`` is one request on its way in. A dialect hands it the pieces of the body and a function that reads one event
+into a ``Draft``; it gathers every fault of every event before it refuses, and makes the canonical events.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from gateway import canonical
+from gateway.dialects.base import Accepted, Event, Fault, Idempotency, Refusal, Request
+from gateway.jsontext import Batch, Piece
+from schemas.keys import bet_key, identity_key, key, uuid5_bytes, uuid_text
+from schemas.registry import EVENT
+
+BLANK: Event = {field["name"]: None for field in EVENT.latest.schema["fields"]}
+HEADER_LENGTH = 255
+MOST_FAULTS = 10_000
+"""Most faults in one answer; a batch of a thousand events that are all wrong stays below."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """An event as its dialect read it."""
+
+    columns: dict[str, Any]
+    """Canonical fields, as far as they are not null."""
+    properties: dict[str, Any]
+    faults: list[Fault] = field(default_factory=list)
+    key: tuple[str, ...] | None = None
+    """Dedup key of the dialect's own, which comes before every other: scrip's, CloudEvents'."""
+
+
+Read = Callable[[dict[str, Any], int], Draft]
+"""From an event and the time of receipt to its draft."""
+
+
+@dataclass(slots=True)
+class Drafts:
+    """A request and what its events have in common."""
+
+    request: Request
+    dialect: str
+    scope: bytes
+    """Of the fingerprints: dialect, route and campaign header."""
+    by_content: bool = False
+    """Events without any key are told apart by their fingerprint (revosurge: each carries its own time)."""
+    header: str | None = None
+    """The request's Idempotency-Key."""
+    faults: list[Fault] = field(default_factory=list)
+    """What is wrong so far."""
+
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        dialect: str,
+        *,
+        route: str | None = None,
+        campaign: str | None = None,
+        by_content: bool = False,
+    ) -> "Drafts":
+        """``route``: with the template's names filled in, where it has any. ``campaign``: the header's."""
+        drafts = cls(request, dialect, canonical.scope(dialect, route or request.route, campaign), by_content)
+        drafts.header = header(request.headers, "idempotency-key", drafts.faults)
+        return drafts
+
+    def one(self, piece: Piece, read: Read) -> Event:
+        """The canonical event of a body that is one event. Raises Refusal."""
+        draft = self._draft(piece, read, None)
+        self.refuse_faults()
+        return self._event(piece, draft, None)
+
+    def all(self, batch: Batch, read: Read) -> list[Event]:
+        """The canonical events of a batch, checked whole. Raises Refusal."""
+        self.faults += batch.faults
+        drafts = [self._draft(piece, read, index) for index, piece in enumerate(batch.pieces)]
+        self.refuse_faults()
+        return [
+            self._event(piece, draft, index)
+            for index, (piece, draft) in enumerate(zip(batch.pieces, drafts, strict=True))
+        ]
+
+    def refuse_faults(self) -> None:
+        """Raises Refusal where anything is wrong so far."""
+        if self.faults:
+            raise refusal(self.faults)
+
+    def accepted(self, status: int, answer: Mapping[str, Any], events: list[Event]) -> Accepted:
+        """The answer, with what the gateway's index has to remember of the request's Idempotency-Key."""
+        idempotency = None
+        if self.header is not None:
+            prints = b"".join(event["fingerprint"] for event in events)
+            print_ = prints if len(events) == 1 else sha256(self.scope + prints).digest()[:16]
+            idempotency = Idempotency(key(self.request.tenant, self.dialect, "header", self.header), print_, 422)
+        return Accepted(status, orjson.dumps(answer), events, idempotency)
+
+    def _draft(self, piece: Piece, read: Read, index: int | None) -> Draft:
+        if isinstance(piece.value, dict):
+            draft = read(piece.value, self.request.received_at)
+        else:
+            draft = Draft({}, {}, [Fault("", "must be an object")])
+        if piece.faults:
+            named = {fault.field for fault in piece.faults}
+            draft.faults = piece.faults + [fault for fault in draft.faults if fault.field not in named]
+        for fault in draft.faults:
+            fault.index = index
+        self.faults += draft.faults
+        return draft
+
+    def _event(self, piece: Piece, draft: Draft, index: int | None) -> Event:
+        columns, tenant = draft.columns, self.request.tenant
+        get = columns.get
+        name, transaction = columns["event_name"], get("transaction_id")
+        print_ = canonical.fingerprint(self.scope, piece.value)
+        dedup = self._dedup_key(draft, name, transaction, print_, index)
+        return {
+            **BLANK,
+            "idempotency_key": self.header,
+            "received_at": self.request.received_at,
+            "event_time": self.request.received_at,
+            **columns,
+            "event_id": uuid5_bytes(dedup) if dedup is not None else self.request.new_id(),
+            "fingerprint": print_,
+            "dedup_key": dedup,
+            "identity": identity_key(tenant, get("player_id"), get("device_id")),
+            "bet_key": bet_key(tenant, name, get("amount"), transaction, get("parent_transaction_id")),
+            "tenant": tenant,
+            "dialect": self.dialect,
+            "properties": canonical.properties(draft.properties),
+            "payload": piece.raw,
+        }
+
+    def _dedup_key(
+        self, draft: Draft, name: str, transaction: str | None, print_: bytes, index: int | None
+    ) -> str | None:
+        """The first rule that applies; each names itself, so that no two rules share a key."""
+        tenant, dialect = self.request.tenant, self.dialect
+        if draft.key is not None:
+            return key(tenant, dialect, *draft.key)
+        if transaction is not None:
+            return key(tenant, dialect, "transaction", name, transaction)
+        if self.header is not None:
+            place = () if index is None else (index,)
+            return key(tenant, dialect, "header", self.header, *place)
+        return key(tenant, dialect, "fingerprint", print_.hex()) if self.by_content else None
+
+
+def ids(events: list[Event]) -> list[str]:
+    """The ids of the events as texts, in their order."""
+    return [uuid_text(event["event_id"]) for event in events]
+
+
+def header(headers: Mapping[str, str], name: str, faults: list[Fault]) -> str | None:
+    """The value of a header, by its lower-case name. What no key or name may be is a fault."""
+    value = headers.get(name)
+    if value is None:
+        return None
+    if not 1 <= len(value) <= HEADER_LENGTH or not value.isprintable():
+        faults.append(Fault(name.title(), f"must have 1 to {HEADER_LENGTH} printable characters"))
+        return None
+    return value
+
+
+def refusal(faults: list[Fault], status: int = 400) -> Refusal:
+    """The refusal that names all the faults."""
+    first, more = faults[0], len(faults) - 1
+    whose = "the body" if first.index is None else f"event {first.index}"
+    if first.field:
+        whose = first.field if first.index is None else f"{whose}: {first.field}"
+    also = f" (and {more} more)" if more else ""
+    return Refusal(status, f"{whose} {first.message}{also}", faults[:MOST_FAULTS])

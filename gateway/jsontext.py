@@ -1,0 +1,340 @@
+"""Strict JSON (RFC 8259 and nothing else): numbers as the digits sent, and the exact bytes of each event.
+
+The scanner is the C one of the standard library, with hooks. It keeps what a binary float or an ``int`` would change
+or choke on: a number is a ``Number``, whatever its size. What it accepts but we do not (a key twice, NaN, half a
+surrogate pair, U+0000, too deep) is found on a second, slower look at that one event alone, which names each place.
+
+U+0000 is refused: PostgreSQL and C readers behind the warehouse cut or reject such a text, and none of the vendors'
+fields has a use for it.
+
+Errors: Malformed where the body is no JSON at all, Refusal where it is not of the shape that was asked for. Faults
+inside an event are returned with it, so that they are told together with those of its fields.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from gateway.dialects.base import Fault, Malformed, Refusal
+
+DEPTH = 64
+"""Most containers within one another, the body's own included."""
+FLAWS = 100
+"""Most flaws that are named in one event; a body of nothing but flaws would make an answer many times its size."""
+PATH = 200
+"""Longest path in a fault, in characters."""
+
+
+class Number:
+    """A JSON number as it was written."""
+
+    __slots__ = ("digits",)
+
+    def __init__(self, digits: str) -> None:
+        self.digits = digits
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and other.digits == self.digits
+
+    def __hash__(self) -> int:
+        return hash(self.digits)
+
+    def __repr__(self) -> str:
+        return f"Number({self.digits!r})"
+
+
+@dataclass(slots=True)
+class Piece:
+    """One JSON value of a body."""
+
+    value: Any
+    raw: bytes
+    """The exact bytes, without the white space around them."""
+    faults: list[Fault] = field(default_factory=list)
+    malformed: bool = False
+    """It has a NaN or an Infinity, so it is no JSON in the strict sense."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The events of a body, and what is wrong around them."""
+
+    pieces: list[Piece]
+    faults: list[Fault] = field(default_factory=list)
+    malformed: bool = False
+
+
+class _Flaw(Exception):  # noqa: N818 - a signal between the hooks and _element, never seen outside
+    pass
+
+
+class _Repeated(dict[str, Any]):
+    """An object in which keys stand more than once."""
+
+    __slots__ = ("keys_twice",)
+    keys_twice: list[str]
+
+
+class _Constant:
+    """NaN, Infinity or -Infinity."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Flaw
+    return found
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise _Flaw
+
+
+def _marked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    marked = _Repeated(found)
+    marked.keys_twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+    return marked
+
+
+def _scanner(**hooks: Any) -> Any:
+    return json.JSONDecoder(parse_int=Number, parse_float=Number, **hooks).scan_once  # type: ignore[attr-defined]
+
+
+_scan = _scanner(object_pairs_hook=_object, parse_constant=_no_constant)
+_scan_marked = _scanner(object_pairs_hook=_marked_object, parse_constant=_Constant)
+_space = re.compile(r"[ \t\n\r]*").match
+_root = re.compile(rb"[ \t\n\r]*(.?)", re.DOTALL).match
+
+
+def root(body: bytes) -> bytes:
+    """The first byte that is no white space: tells an array from an object."""
+    found = _root(body)
+    return found[1] if found else b""
+
+
+def read(body: bytes) -> Piece:
+    """The body as one value. Raises Malformed, Refusal."""
+    text = _decode(body)
+    piece, at = _element(text, _skip(text, 0), DEPTH)
+    _end(text, at)
+    return piece
+
+
+def read_array(body: bytes, most: int) -> Batch:
+    """The elements of the body, which is an array of at most ``most``. Raises Malformed, Refusal."""
+    text = _decode(body)
+    at = _skip(text, 0)
+    if text[at : at + 1] != "[":
+        read(body)  # first whether it is JSON at all
+        raise _refused("must be an array of events")
+    pieces, at = _array(text, at, DEPTH - 1, most)
+    _end(text, at)
+    return Batch(pieces, malformed=any(piece.malformed for piece in pieces))
+
+
+def read_member(body: bytes, name: str, most: int) -> Batch:
+    """The elements of the array ``name`` in the body, which is an object. Raises Malformed, Refusal."""
+    text = _decode(body)
+    at = _skip(text, 0)
+    if text[at : at + 1] != "{":
+        read(body)
+        raise _refused(f'must be an object: {{"{name}": [...]}}')
+    batch, found = Batch([]), None
+    for key, value in _members(text, at, name, most, batch.faults):
+        if key == name:
+            found = value
+        elif isinstance(value, Piece):
+            batch.malformed |= value.malformed
+            batch.faults += [Fault(_join(key, fault.field), fault.message) for fault in value.faults]
+    if isinstance(found, list):
+        batch.pieces = found
+        batch.malformed |= any(piece.malformed for piece in found)
+    else:
+        batch.faults.append(Fault(name, "is required" if found is None else "must be an array of events"))
+    return batch
+
+
+def _members(
+    text: str, at: int, name: str, most: int, faults: list[Fault]
+) -> Iterator[tuple[str, Piece | list[Piece]]]:
+    """Key and value of each member of the object at ``at``; the array ``name`` is taken to pieces."""
+    seen: set[str] = set()
+    at = _skip(text, at + 1)
+    if text[at : at + 1] == "}":
+        _end(text, at + 1)
+        return
+    while True:
+        if text[at : at + 1] != '"':
+            raise _syntax("a key in double quotes is expected", text, at)
+        key, at = _element(text, at, 1)
+        faults += [Fault(_join("", key.value), fault.message) for fault in key.faults]
+        if key.value in seen:
+            faults.append(Fault(_join("", key.value), _TWICE))
+        seen.add(key.value)
+        at = _skip(text, at)
+        if text[at : at + 1] != ":":
+            raise _syntax("':' is expected", text, at)
+        at = _skip(text, at + 1)
+        value: Piece | list[Piece]
+        if key.value == name and text[at : at + 1] == "[":
+            value, at = _array(text, at, DEPTH - 2, most)
+        else:
+            value, at = _element(text, at, DEPTH - 1)
+        yield key.value, value
+        at = _skip(text, at)
+        if text[at : at + 1] == "}":
+            _end(text, at + 1)
+            return
+        if text[at : at + 1] != ",":
+            raise _syntax("',' or '}' is expected", text, at)
+        at = _skip(text, at + 1)
+
+
+def _array(text: str, at: int, room: int, most: int) -> tuple[list[Piece], int]:
+    """The elements of the array at ``at`` and the position behind it."""
+    pieces: list[Piece] = []
+    at = _skip(text, at + 1)
+    if text[at : at + 1] == "]":
+        return pieces, at + 1
+    while True:
+        if len(pieces) == most:
+            raise _refused(f"must have at most {most:,} events: send the others in another request")
+        piece, at = _element(text, at, room, len(pieces))
+        pieces.append(piece)
+        at = _skip(text, at)
+        mark = text[at : at + 1]
+        if mark == "]":
+            return pieces, at + 1
+        if mark != ",":
+            raise _syntax("',' or ']' is expected", text, at, len(pieces) - 1)
+        at = _skip(text, at + 1)
+
+
+def _element(text: str, at: int, room: int, index: int | None = None) -> tuple[Piece, int]:
+    """The value at ``at``, in which ``room`` more containers may be nested, and the position behind it."""
+    flawed = False
+    try:
+        try:
+            value, end = _scan(text, at)
+        except _Flaw:
+            flawed = True
+            value, end = _scan_marked(text, at)
+    except StopIteration as stop:
+        raise _syntax("a value is expected", text, stop.value, index) from None
+    except json.JSONDecodeError as error:
+        raise _syntax(error.msg.removesuffix(" at").rstrip(": "), text, error.pos, index) from None
+    except RecursionError:
+        raise _refused(_TOO_DEEP, index) from None
+    raw = text[at:end].encode()
+    # Brackets inside texts count too, so most events that are looked at again turn out to be fine.
+    if flawed or b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > room:
+        flaws = _Flaws(room)
+        flaws.look(value)
+        return Piece(value, raw, flaws.faults[:FLAWS], flaws.malformed), end
+    return Piece(value, raw), end
+
+
+_TOO_DEEP = f"is nested deeper than {DEPTH}"
+_TWICE = "stands twice in one object"
+
+
+class _Flaws:
+    """What is wrong in a value that the scanner let pass."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.faults: list[Fault] = []
+        self.malformed = False
+
+    def look(self, value: Any) -> None:
+        """Walks the value without recursion."""
+        rest: list[tuple[str, Any, int]] = [("", value, 1)]
+        while rest and len(self.faults) < FLAWS:
+            path, value, depth = rest.pop()
+            if isinstance(value, str):
+                self._text(path, value)
+            elif isinstance(value, _Constant):
+                self.malformed = True
+                self.faults.append(Fault(path, f"{value.name} is no JSON: send a number, or null"))
+            elif isinstance(value, dict | list):
+                if depth > self.room:
+                    self.faults.append(Fault(path, _TOO_DEEP))
+                    return
+                if isinstance(value, list):
+                    inner = [(_cut(f"{path}[{i}]"), item, depth + 1) for i, item in enumerate(value)]
+                else:
+                    self._keys(path, value)
+                    inner = [(_join(path, key), item, depth + 1) for key, item in value.items()]
+                rest += reversed(inner)
+
+    def _keys(self, path: str, value: dict[str, Any]) -> None:
+        for key in value:
+            self._text(_join(path, key), key)
+        if isinstance(value, _Repeated):
+            self.faults += [Fault(_join(path, key), _TWICE) for key in value.keys_twice]
+
+    def _text(self, path: str, text: str) -> None:
+        bad = _bad(text)
+        if bad:
+            what = "U+0000" if bad[0] == "\0" else "half of a surrogate pair"
+            self.faults.append(Fault(path, f"has {what} (\\u{ord(bad[0]):04x}), which no text may have"))
+
+
+_bad = re.compile("[\0\ud800-\udfff]").search
+
+
+def _join(path: str, key: str) -> str:
+    """The path of a member; a key that is no text is named by its escapes."""
+    if _bad(key):
+        key = ascii(key)[1:-1]
+    return _cut(f"{path}.{key}" if path and key else path or key)
+
+
+def _cut(path: str) -> str:
+    return path if len(path) <= PATH else path[: PATH - 1] + "…"
+
+
+def _skip(text: str, at: int) -> int:
+    """The next position that is no white space."""
+    if text[at : at + 1] > " ":
+        return at
+    return _space(text, at).end()  # type: ignore[union-attr]
+
+
+def _decode(body: bytes) -> str:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8: byte 0x{body[error.start]:02x} at position {error.start}") from None
+    if text.startswith("\ufeff"):
+        raise Malformed("the body begins with a byte order mark: send UTF-8 without one")
+    return text
+
+
+def _end(text: str, at: int) -> None:
+    at = _skip(text, at)
+    if at != len(text):
+        raise _syntax("nothing more is expected", text, at)
+
+
+def _syntax(what: str, text: str, at: int, index: int | None = None) -> Malformed:
+    line = text.count("\n", 0, at) + 1
+    column = at - (text.rfind("\n", 0, at) + 1) + 1
+    place = f"line {line}, column {column}" if at < len(text) else "its end"
+    message = f"the body is not JSON: {what[0].lower()}{what[1:]} at {place} (character {at})"
+    return Malformed(message, [Fault("", message, index)])
+
+
+def _refused(message: str, index: int | None = None) -> Refusal:
+    return Refusal(
+        400, message if message.startswith(("the", "at")) else f"the body {message}", [Fault("", message, index)]
+    )

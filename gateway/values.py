@@ -1,0 +1,190 @@
+"""Amounts and times, exact from the digits that were sent (spec/dialects.md).
+
+Each reader takes what jsontext read and raises ValueError with what to mend. ``lenient`` makes of a reader one for
+the free-form parts of an event, where a value that breaks a rule is no fault but stays among the properties.
+
+Times lie between the years 1900 and 2299, which is what ClickHouse's DateTime64(3) holds; the upper end never shows,
+since nothing may lie more than a day ahead.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from gateway.jsontext import Number
+from schemas.money import SCALE, to_bytes
+
+INTEGER_DIGITS = 20
+AHEAD = 24 * 60 * 60 * 1000
+"""How far ahead of the gateway's clock an event may lie, in milliseconds."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+_POWERS: list[int] = [10**n for n in range(2 * SCALE + INTEGER_DIGITS)]
+_number = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?").fullmatch
+_EXPONENT = 7
+"""Digits of an exponent above which no mantissa of a body within the limit (1 MiB) can make up for it."""
+
+
+def _parts(digits: str) -> tuple[bool, str, int]:
+    """(negative, mantissa, exponent) of value = mantissa × 10^exponent; the mantissa has no zeros at its ends.
+
+    Zero has the mantissa "". Text only, never an int of the sender's size. Raises ValueError where it is no number.
+    """
+    found = _number(digits)
+    if found is None:
+        raise ValueError("must be a number, or a text of its digits")
+    sign, whole, fraction, exponent_sign, exponent = found.groups(default="")
+    mantissa = (whole + fraction).lstrip("0")
+    if not mantissa:
+        return False, "", 0
+    exponent = exponent.lstrip("0")
+    shift = int(exponent or 0) if len(exponent) <= _EXPONENT else 10**_EXPONENT
+    shift = (-shift if exponent_sign == "-" else shift) - len(fraction)
+    stripped = mantissa.rstrip("0")
+    return sign == "-", stripped, shift + len(mantissa) - len(stripped)
+
+
+def magnitude(digits: str) -> int:
+    """How many digits the number has before its point: 3 for 123.4, 0 for 0.5, below 0 for less than 0.1."""
+    _, mantissa, exponent = _parts(digits)
+    return len(mantissa) + exponent if mantissa else 0
+
+
+def amount(value: Any) -> int:
+    """The unscaled int (18 places) of a JSON number or a text of digits."""
+    if type(value) is Number:
+        digits = value.digits
+    elif type(value) is str:
+        digits = value
+        if _number(digits) is None:
+            raise ValueError("must be a number, or a text of its digits")
+    else:
+        raise ValueError("must be a number, or a text of its digits")
+    if len(digits) <= INTEGER_DIGITS:  # so neither side of the point can be too long
+        whole, _, fraction = digits.partition(".")
+        try:
+            return int(whole + fraction) * _POWERS[SCALE - len(fraction)]
+        except ValueError:
+            pass  # an exponent
+    return _exact(digits)
+
+
+def _exact(digits: str) -> int:
+    negative, mantissa, exponent = _parts(digits)
+    if len(mantissa) + exponent > INTEGER_DIGITS:
+        raise ValueError(f"must have at most {INTEGER_DIGITS} digits before the decimal point")
+    if exponent < -SCALE:
+        raise ValueError(f"must have at most {SCALE} decimal places")
+    unscaled: int = int(mantissa) * _POWERS[exponent + SCALE] if mantissa else 0
+    return -unscaled if negative else unscaled
+
+
+def amount_bytes(value: Any) -> bytes:
+    """The same as Avro's decimal."""
+    return to_bytes(amount(value))
+
+
+def unix_time(value: Any) -> int:
+    """Milliseconds of a numeric timestamp: 1e11 or more is milliseconds, less is seconds; cut below a millisecond."""
+    if type(value) is not Number:
+        raise ValueError("must be a number: a Unix timestamp in seconds or milliseconds")
+    digits = value.digits
+    if len(digits) <= 15 and digits.isdigit():
+        number = int(digits)
+        return number if number >= 10**11 else number * 1000
+    negative, mantissa, exponent = _parts(digits)
+    if negative:
+        raise ValueError("must not be negative")
+    size = len(mantissa) + exponent
+    if size > 15:
+        raise ValueError(_AHEAD)
+    if size < 12:
+        exponent += 3
+    return int(mantissa + "0" * exponent) if exponent >= 0 else int(mantissa[:exponent] or 0)
+
+
+_ZONE = r"(?:[Zz]|[+-]\d\d(?::?\d\d)?)?"
+_iso = re.compile(
+    rf"\d{{4}}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?{_ZONE})?"
+    rf"|\d{{8}}[Tt]\d{{4}}(?:\d\d(?:[.,]\d+)?)?{_ZONE}",
+    re.A,
+)
+_rfc3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.A)
+
+
+def iso_time(value: Any) -> int:
+    """Milliseconds of an ISO 8601 date and time; UTC without an offset."""
+    if type(value) is not str or not _iso.fullmatch(value):
+        raise ValueError("must be a Unix timestamp or an ISO 8601 time such as 2024-01-15T10:30:00Z")
+    return _milliseconds(value)
+
+
+def any_time(value: Any) -> int:
+    """Milliseconds of a numeric timestamp or an ISO 8601 text."""
+    return unix_time(value) if type(value) is Number else iso_time(value)
+
+
+def rfc3339_time(value: Any) -> int:
+    """Milliseconds of an RFC 3339 date and time, whose offset is required."""
+    if type(value) is not str or not _rfc3339.fullmatch(value):
+        raise ValueError("must be an RFC 3339 time with an offset, such as 2024-01-15T10:30:00Z")
+    return _milliseconds(value)
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        found = datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise ValueError(f"is no time that exists: {error}") from None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    if found < EARLIEST:
+        raise ValueError("must not lie before the year 1900")
+    return (found - EPOCH) // MILLISECOND
+
+
+_AHEAD = "must not lie more than 24 hours ahead"
+
+
+def ahead(time: int, received_at: int) -> str | None:
+    """What is wrong with a time that lies too far ahead."""
+    return _AHEAD if time > received_at + AHEAD else None
+
+
+def text(value: Any) -> str:
+    """A text that is not empty."""
+    if type(value) is not str or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    """true or false."""
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+def bet_result(value: Any) -> str:
+    """win or loss."""
+    if value not in ("win", "loss"):
+        raise ValueError("must be win or loss")
+    return str(value)
+
+
+T = TypeVar("T")
+
+
+def lenient(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """The reader with None for a value that breaks its rule."""
+
+    def read_or_none(value: Any) -> T | None:
+        try:
+            return read(value)
+        except ValueError:
+            return None
+
+    return read_or_none
