@@ -6,7 +6,7 @@ carries the marker.
 
     part    = header, changes, marker
     header  = 1 format | 16 writer | 8 group | 4 part | 4 parts, or 0 in all but the last | 4 bytes of marker
-    change  = 1 kind | 2 bytes of key | 4 bytes of value | 8 input offset, then key and value
+    change  = 1 kind | 4 bytes of key | 4 bytes of value | 8 input offset, then key and value
 
 Errors: ChangelogError.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 _HEADER = struct.Struct(">B16sQIII")
-_CHANGE = struct.Struct(">BHIq")
+_CHANGE = struct.Struct(">BIIq")
 _FORMAT = 1
 PUT, DELETE, CARRIED = 0, 1, 2
 PART = 512 * 1024

@@ -39,6 +39,18 @@ class LogReader:
                 self._free.append(consumer)
         return {topic: Log(topic, number) for topic, number in numbers.items()}
 
+    async def partitions(self, topics: list[str]) -> dict[str, int]:
+        """The partition count of each topic. Raises KafkaError if one does not exist."""
+        async with self._slots:
+            consumer = await self._take()
+            try:
+                for topic in topics:
+                    await consumer._client._wait_on_metadata(topic)
+                found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
+            finally:
+                self._free.append(consumer)
+        return {topic: len(partitions) for topic, partitions in found.items()}
+
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """(first offset that is still there, offset of the next record)."""
         tp = TopicPartition(topic, partition)

@@ -32,6 +32,14 @@ PRODUCER_FAILURES = Counter(
 PRODUCERS_REPLACED = Counter("sluice_gateway_producers_replaced", "Producers given up after an error and made anew")
 REJECTIONS = Counter("sluice_gateway_rejections", "Rejections written, or dropped for want of room", ["outcome"])
 
+# Worker
+AGENT_RECORDS = Counter("sluice_agent_records", "Records handled", ["agent"])
+AGENT_REPEATS = Counter("sluice_agent_repeats", "Records dropped because an upstream agent sent them again", ["agent"])
+AGENT_LETTERS = Counter("sluice_agent_dead_letters", "Records that became dead letters", ["agent"])
+AGENT_BATCH_SECONDS = Histogram(
+    "sluice_agent_batch_seconds", "From a batch's first step to its durable state", ["agent"], buckets=_FAST
+)
+
 
 def exposition() -> tuple[str, bytes]:
     """Content type and body of /metrics."""

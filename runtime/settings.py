@@ -7,10 +7,10 @@ Errors: SettingsError, with every fault at once.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -76,6 +76,17 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(0.5, gt=0, description="Longest wait for Redis; then the gateway goes on alone")
 
     # Worker and sink
+    session_timeout: float = Field(15, ge=6, description="A worker that is silent for so long loses its partitions")
+    produce_timeout: float = Field(
+        30, gt=0, description="A send that is not acknowledged within this time is made anew"
+    )
+    state_cache: int = Field(128 * 1024 * 1024, ge=1024 * 1024, description="Memory for blocks of state read from disk")
+    dead_letters_in_a_row: int = Field(
+        100, ge=1, description="After so many records failing in a row it is not them: the worker stops"
+    )
+    accept_loss: Annotated[tuple[int, int] | None, NoDecode] = Field(
+        None, description="Offsets FROM-TO of an input deleted before it was read, which a person accepts to lose"
+    )
     worker_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /health, /ready, /metrics; 0: any")
     sink_port: int = Field(0, ge=0, le=65535, description="Port of the sink's /health, /ready, /metrics; 0: any")
     slot: int = Field(0, ge=0, description="Number of this worker on its machine: names its state folder")
@@ -91,6 +102,16 @@ class Settings(BaseSettings):
     def clickhouse_url(self) -> str:
         """URL of ClickHouse's HTTP interface, embedded or outside."""
         return self.clickhouse or f"http://127.0.0.1:{self.clickhouse_port}"
+
+    @field_validator("accept_loss", mode="before")
+    @classmethod
+    def _range(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            start, dash, end = value.partition("-")
+            if not (dash and start.isdigit() and end.isdigit()):
+                raise ValueError("write it as FROM-TO, two offsets")
+            return int(start), int(end)
+        return value
 
 
 def load(**flags: Any) -> Settings:

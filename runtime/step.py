@@ -2,7 +2,8 @@
 
 Drops what was applied or seen before, calls the agent's step for the rest, and gives the changes and the new marker.
 
-Errors: Gap, TooManyLetters, and what SYSTEM names; an error of the agent's own stays with its record.
+Errors: Gap, TooManyLetters, UnknownSchema (learn it and try again), and what SYSTEM names; an error of the agent's own
+stays with its record.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from runtime.store import StateDamaged
 from schemas.registry import UnknownSchema
 from schemas.topics import DEAD_LETTERS
 
-SYSTEM = (StateDamaged, OSError, MemoryError, UnknownSchema)
-"""What is never a record's fault: a system that is down, or a schema that is yet to be learnt."""
+SYSTEM = (StateDamaged, OSError, MemoryError)
+"""What is never a record's fault."""
 TRACE = "traceparent"
 
 
@@ -55,18 +56,22 @@ class Stepper:
         self.agent, self.partitions, self.partition, self._limit = agent, partitions, partition, limit
         self._in_a_row = 0
 
-    def run(self, records: list[Any], marker: Marker, reads: Reads, outputs: Callable[[], Add]) -> Result:
+    def run(
+        self, records: list[Any], marker: Marker, reads: Reads, outputs: Callable[[], Add], learnt: bool = True
+    ) -> Result:
         """Handles ``records``, or those before the first that fails, or that one alone.
 
         Call again with the rest while ``result.marker.applied`` is short of the last. ``outputs()`` gives a new place
-        for the outputs; what was put into an earlier one is void.
+        for the outputs; what was put into an earlier one is void. With ``learnt``, every published schema is known, so
+        that a record whose schema is not is to blame for it.
         """
+        system = SYSTEM if learnt else (*SYSTEM, UnknownSchema)
         records = [record for record in records if record.offset > marker.applied]
         while True:
             attempt = _Attempt(self, marker, reads, outputs())
             try:
                 result = attempt.run(records)
-            except (*SYSTEM, Gap):
+            except (*system, Gap):
                 raise
             except Exception as error:
                 if len(records) > 1:

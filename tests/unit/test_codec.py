@@ -11,9 +11,21 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from schemas.codec import DecodeError, UnsupportedSchema, compile_decoder, compile_encoder, read_varint, varint
-from schemas.registry import EVENT, HEADER, REGISTERED_EVENT, REJECTION, REPEAT, UnknownSchema
+from schemas.registry import (
+    API_KEY,
+    BET,
+    DEAD_LETTER,
+    EVENT,
+    HEADER,
+    REGISTERED_EVENT,
+    REJECTION,
+    REPEAT,
+    SESSION,
+    UnknownSchema,
+)
 
 FLAT = [EVENT, REPEAT, REJECTION, REGISTERED_EVENT]
+NESTED = [BET, SESSION, DEAD_LETTER, API_KEY]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
 
@@ -23,6 +35,12 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
             return st.none() | values(inner)
         case {"type": "fixed", "size": size}:
             return st.binary(min_size=size, max_size=size)
+        case {"type": "array", "items": inner}:
+            return st.lists(values(inner), max_size=4)
+        case {"type": "map", "values": inner}:
+            return st.dictionaries(TEXT, values(inner), max_size=4)
+        case {"type": "record", "fields": fields}:
+            return st.fixed_dictionaries({field["name"]: values(field["type"]) for field in fields})
         case {"type": inner}:
             return values(inner)
         case "string":
@@ -57,6 +75,19 @@ def test_writes_and_reads_what_fastavro_does(kind: registry.RecordType) -> None:
         assert kind.decode(data) == record
         assert read_all(data) == tuple(record[name] for name in names)
         assert read_some(data) == tuple(record[name] for name in names[1::3])
+
+    check()
+
+
+@pytest.mark.parametrize("kind", NESTED, ids=lambda kind: kind.name)
+def test_writes_nested_values_as_fastavro_does(kind: registry.RecordType) -> None:
+    @given(records(kind))
+    @settings(max_examples=100, deadline=None)
+    def check(record: dict[str, Any]) -> None:
+        out = BytesIO()
+        fastavro.schemaless_writer(out, kind.latest.parsed, record)
+        assert kind.encode(record) == kind.latest.header + out.getvalue()
+        assert kind.decode(kind.encode(record)) == record
 
     check()
 
@@ -115,7 +146,7 @@ def test_a_field_that_an_old_writer_lacked_takes_its_default() -> None:
 
 
 def test_unsupported_types_are_refused() -> None:
-    field = {"name": "a", "type": {"type": "array", "items": "string"}}
+    field = {"name": "a", "type": ["string", "int"]}
     with pytest.raises(UnsupportedSchema):
         compile_encoder({"type": "record", "name": "X", "fields": [field]})
 

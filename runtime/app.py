@@ -1,0 +1,79 @@
+"""The Faust app under every role that reads Kafka: the batch transport, and settings that the notes explain.
+
+``batch_app`` gives an app whose agents get runs of records:
+
+    app = batch_app("sink", settings)
+
+    @app.agent(raw_topic(app, "bets"))
+    async def bets(stream):
+        async for event in stream.events():
+            run, tp = event.value, event.message.tp
+            ...
+            app.consumer.settle(tp, run[-1].offset + 1)
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import faust
+import faust._cython.streams
+
+from runtime.settings import Settings
+from runtime.transport import BatchTransport
+
+FETCH = 1024 * 1024
+"""Bytes of a partition that are fetched at once; a larger record comes alone."""
+
+
+class BatchApp(faust.App):
+    """A Faust app that says when its assignment stands."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.flowing = asyncio.Event()
+        """Set while the group's assignment stands, positions are set and records are fetched."""
+
+    def on_rebalance_start(self) -> None:
+        self.flowing.clear()
+        super().on_rebalance_start()
+
+    def on_rebalance_end(self) -> None:
+        super().on_rebalance_end()
+        self.flowing.set()
+
+
+def batch_app(group: str, settings: Settings) -> BatchApp:
+    """A new app in the consumer group ``group``. Create it within a running loop."""
+    app = BatchApp(group, **options(settings, settings.data_dir / "faust" / f"{group}-{settings.slot}"))
+    app.transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
+    return app
+
+
+def options(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Faust's settings for any app of ours, also one with the stock transport."""
+    return {
+        "broker": ";".join(f"kafka://{address}" for address in settings.kafka_address().split(",")),
+        "store": "memory://",
+        "datadir": folder,
+        "web_enabled": False,
+        "topic_partitions": settings.partitions,
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "value_serializer": "raw",
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": FETCH,
+        "stream_wait_empty": False,
+        "table_standby_replicas": 0,
+        "broker_commit_interval": 0.5,
+        "broker_session_timeout": settings.session_timeout,
+        "broker_heartbeat_interval": settings.session_timeout / 5,
+        "broker_max_poll_interval": 86400.0,  # back-pressure is no reason to lose the partitions
+        "broker_check_crcs": True,
+        "loghandlers": [],
+    }
+
+
+def raw_topic(app: Any, name: str) -> Any:
+    """A Faust topic whose keys and values are bytes; with the batch transport, a value is a run of records."""
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")

@@ -1,0 +1,135 @@
+"""Runs exact agents in a Faust app: one lane for every agent and assigned partition."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faust.types import TP
+
+from runtime import metrics
+from runtime.agent import Agent
+from runtime.app import BatchApp, batch_app, raw_topic
+from runtime.kafka import Log, LogReader
+from runtime.lane import Fatal, Lane, Tools
+from runtime.ledger import Ledger
+from runtime.partition import Place
+from runtime.producer import Outlet
+from runtime.schemas_topic import follow, publish
+from runtime.settings import Settings
+from runtime.step import Result, Stepper
+from runtime.store import Caches
+from schemas.topics import DEAD_LETTERS, changelog
+
+log = logging.getLogger(__name__)
+
+GROUP = "worker"
+
+
+class Worker:
+    """The exact agents of one process. ``start``, then wait for ``failed``, then ``stop``."""
+
+    def __init__(self, agents: Sequence[Agent], settings: Settings, group: str = GROUP) -> None:
+        self._agents, self._settings = agents, settings
+        self._folder: Path = settings.data_dir / "state" / f"{group}-{settings.slot}"
+        self.app: BatchApp = batch_app(group, settings)
+        self._ledger = Ledger(self.app)
+        self._outlet = Outlet(settings.kafka_address(), settings.produce_timeout)
+        self._kafka = LogReader(settings.kafka_address())
+        self._schemas = follow(settings.kafka_address())
+        self._caches = Caches(settings.state_cache)
+        self._lanes: dict[tuple[str, TP], Lane] = {}
+        self._logs: dict[str, Log] = {}
+        self._partitions: dict[str, int] = {}
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the error that only a person can mend."""
+        self._tools = Tools(
+            ledger=self._ledger,
+            outlet=self._outlet,
+            kafka=self._kafka,
+            learn=self._learn,
+            fail=self._fail,
+            observe=self._observe,
+            flowing=self.app.flowing,
+            accepted_loss=settings.accept_loss,
+        )
+
+    async def start(self) -> None:
+        """Connects, joins the group and begins to work. Raises KafkaError, SendFailed while no broker answers."""
+        outputs = {topic.name for agent in self._agents for topic in (*agent.outputs, DEAD_LETTERS)}
+        inputs = {agent.source.name for agent in self._agents}
+        changelogs = {changelog(agent.name, agent.retention).name for agent in self._agents}
+        self._logs = await self._kafka.logs(sorted(inputs | changelogs))
+        self._partitions = await self._kafka.partitions(sorted(outputs))
+        self._schemas.start()
+        await publish(await self._outlet.producer())
+        for agent in self._agents:
+            self._ledger.register(agent.name, agent.source.name)
+            self.app.agent(raw_topic(self.app, agent.source.name), name=agent.name)(self._body(agent))
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.consumer.quiesce = self._quiesce
+        await self.app.start()
+
+    def _body(self, agent: Agent) -> Callable[[Any], Awaitable[None]]:
+        async def body(stream: Any) -> None:
+            async for event in stream.events():
+                lane = self._lanes.get((agent.name, event.message.tp))
+                if lane is not None:
+                    lane.put(event.value)
+
+        return body
+
+    async def _assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:
+        wanted = {(agent.name, tp): agent for agent in self._agents for tp in assigned if tp.topic == agent.source.name}
+        for key in self._lanes.keys() - wanted.keys():
+            self._ledger.clear(key[1])
+            self._lanes.pop(key).close()
+        for key, agent in wanted.items():
+            if key not in self._lanes:
+                self._lanes[key] = self._lane(agent, key[1])
+            self._lanes[key].start(self._logs[agent.source.name].number)
+
+    def _lane(self, agent: Agent, tp: TP) -> Lane:
+        log_of_changes = self._logs[changelog(agent.name, agent.retention).name]
+        place = Place(self._folder / agent.name / str(tp.partition), log_of_changes, self._caches)
+        stepper = Stepper(agent, self._partitions, tp.partition, self._settings.dead_letters_in_a_row)
+        return Lane(agent, tp, place, stepper, self._tools)
+
+    async def _quiesce(self) -> None:
+        await asyncio.gather(*(lane.pause() for lane in self._lanes.values()))
+
+    async def _learn(self) -> None:
+        await self._schemas.refresh(self._settings.produce_timeout)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _observe(self, agent: str, partition: int, result: Result, seconds: float) -> None:
+        metrics.AGENT_RECORDS.labels(agent).inc(result.read)
+        metrics.AGENT_REPEATS.labels(agent).inc(result.dropped)
+        metrics.AGENT_LETTERS.labels(agent).inc(result.letters)
+        metrics.AGENT_BATCH_SECONDS.labels(agent).observe(seconds)
+
+    def ready(self) -> str:
+        """Empty, or why it does no work yet."""
+        if not self.app.flowing.is_set():
+            return "waiting for the group's assignment"
+        closed = [lane.name for lane in self._lanes.values() if not lane.opened]
+        return f"opening {', '.join(closed)}" if closed else ""
+
+    async def stop(self) -> None:
+        """Finishes the batches at hand, commits, leaves the group and closes the state."""
+        await self._quiesce()
+        if self.app.flowing.is_set():
+            await self.app.consumer.commit()
+        await self.app.stop()
+        for lane in self._lanes.values():
+            lane.close()
+        await self._schemas.stop()
+        await self._outlet.stop()
+        await self._kafka.stop()
+
+
+__all__ = ["Fatal", "Worker"]
