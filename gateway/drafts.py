@@ -71,17 +71,17 @@ class Drafts:
 
     def one(self, piece: Piece, read: Read) -> Event:
         """The canonical event of a body that is one event. Raises Refusal."""
-        draft = self._draft(piece, read, None)
+        draft = self.draft(piece, read)
         self.refuse_faults()
-        return self._event(piece, draft, None)
+        return self.event(piece, draft)
 
     def all(self, batch: Batch, read: Read) -> list[Event]:
         """The canonical events of a batch, checked whole. Raises Refusal."""
         self.faults += batch.faults
-        drafts = [self._draft(piece, read, index) for index, piece in enumerate(batch.pieces)]
+        drafts = [self.draft(piece, read, index) for index, piece in enumerate(batch.pieces)]
         self.refuse_faults()
         return [
-            self._event(piece, draft, index)
+            self.event(piece, draft, index)
             for index, (piece, draft) in enumerate(zip(batch.pieces, drafts, strict=True))
         ]
 
@@ -99,7 +99,8 @@ class Drafts:
             idempotency = Idempotency(key(self.request.tenant, self.dialect, "header", self.header), print_, 422)
         return Accepted(status, orjson.dumps(answer), events, idempotency)
 
-    def _draft(self, piece: Piece, read: Read, index: int | None) -> Draft:
+    def draft(self, piece: Piece, read: Read, index: int | None = None) -> Draft:
+        """One event read; its faults are added to the request's."""
         if isinstance(piece.value, dict):
             draft = read(piece.value, self.request.received_at)
         else:
@@ -112,7 +113,8 @@ class Drafts:
         self.faults += draft.faults
         return draft
 
-    def _event(self, piece: Piece, draft: Draft, index: int | None) -> Event:
+    def event(self, piece: Piece, draft: Draft, index: int | None = None) -> Event:
+        """The canonical event of a draft without faults."""
         columns, tenant = draft.columns, self.request.tenant
         get = columns.get
         name, transaction = columns["event_name"], get("transaction_id")

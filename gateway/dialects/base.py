@@ -2,8 +2,8 @@
 
 A handler is pure: no clock, no socket, no Kafka. It checks the whole request and either returns ``Accepted`` or raises
 ``Refusal`` with every fault at once. What surrounds it (keys, limits, body size, idempotency, Kafka) is the server's.
-``gateway.dialects.load(registry)`` returns every Dialect; a route that two of them declare stands once more in
-``gateway.dialects.SHARED``, which says whose a request is (spec/dialects.md, The shared route).
+``gateway.dialects.registry.load(registry)`` returns every Dialect; a route that two of them declare stands once more in
+``SHARED`` there, which says whose a request is (spec/dialects.md, The shared route).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -26,9 +26,10 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
     return whole
 
 
-def array_of(model: type[BaseModel], most: int, least: int = 0) -> dict[str, Any]:
+def array_of(model: type[BaseModel], most: int | None = None, least: int = 0) -> dict[str, Any]:
     """The JSON schema of a batch."""
-    return {"type": "array", "items": schema(model), "minItems": least, "maxItems": most}
+    found: dict[str, Any] = {"type": "array", "items": schema(model), "minItems": least}
+    return found if most is None else {**found, "maxItems": most}
 
 
 def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
