@@ -5,6 +5,7 @@ none), 408 (too slow); ClientGone.
 """
 
 import asyncio
+import time
 import zlib
 from typing import Any
 
@@ -38,18 +39,54 @@ def declared_size(headers: Any) -> int | None:
     return None if "transfer-encoding" in headers else 0
 
 
-async def read(proto: Any, headers: Any, limit: int, within: float) -> tuple[bytes, bool]:
+class Patience:
+    """One clock for all bodies that are being read: a timer for each would cost more than reading a small one.
+
+    ``with patience:`` around the reading raises Slow once it has taken too long.
+    """
+
+    def __init__(self, within: float) -> None:
+        self._within = within
+        self._until: dict[asyncio.Task[Any], float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._task = asyncio.create_task(self._watch(), name="patience")
+
+    def stop(self) -> None:
+        """Ends the watch."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._until[asyncio.current_task()] = time.monotonic() + self._within  # type: ignore[index]
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task = asyncio.current_task()
+        if self._until.pop(task, None) is None and kind is asyncio.CancelledError:  # type: ignore[arg-type]
+            task.uncancel()  # type: ignore[union-attr]
+            raise Slow from None
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self._within / 4))
+            now = time.monotonic()
+            for task in [task for task, until in self._until.items() if until < now]:
+                del self._until[task]
+                task.cancel()
+
+
+async def read(proto: Any, headers: Any, limit: int, patience: Patience) -> tuple[bytes, bool]:
     """The body as sent, and whether it is whole; one above ``limit`` is not. Raises Slow, ClientGone."""
     size = declared_size(headers)
     if size == 0:
         return b"", True
     try:
-        async with asyncio.timeout(within):
+        with patience:
             if size is not None and size <= limit:
                 return await proto(), True
             return await _skim(proto, limit)
-    except TimeoutError:
-        raise Slow from None
     except (ProtocolClosed, ProtocolError):
         raise ClientGone from None
 
@@ -65,7 +102,7 @@ async def _skim(proto: Any, limit: int) -> tuple[bytes, bool]:
     return b"".join(parts), True
 
 
-async def discard(proto: Any, headers: Any, keep: int, most: int, within: float) -> tuple[bytes, bool]:
+async def discard(proto: Any, headers: Any, keep: int, most: int, patience: Patience) -> tuple[bytes, bool]:
     """The first ``keep`` bytes of a body that is refused, and whether the connection can be used again.
 
     The rest is read as well, up to ``most`` bytes: a client that is still sending when the connection ends would see a
@@ -76,13 +113,13 @@ async def discard(proto: Any, headers: Any, keep: int, most: int, within: float)
     kept = bytearray()
     size = 0
     try:
-        async with asyncio.timeout(within):
+        with patience:
             async for part in proto:
                 size += len(part)
                 kept += part[: max(0, keep - len(kept))]
                 if size > most:
                     return bytes(kept), False
-    except (TimeoutError, ProtocolClosed, ProtocolError):
+    except (Slow, ProtocolClosed, ProtocolError):
         return bytes(kept), False
     return bytes(kept), True
 

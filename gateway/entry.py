@@ -1,7 +1,7 @@
 """From a dialect's request to its answer, in the order of checks that spec/dialects.md gives.
 
-401, 403, rate limit, 413, 415, 400, 404, 409 or 422; on the shared route 413, 415 and parsing come before 403 and limit,
-since only the body tells whose request it is.
+401, 403, rate limit, 413, 415, 400, 404, 409 or 422; on the shared route 413, 415 and parsing come before 403 and the
+limit, since only the body tells whose request it is.
 """
 
 import re
@@ -14,6 +14,7 @@ import orjson
 
 from gateway import body as bodies
 from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
+from gateway.body import Patience
 from gateway.budget import Budget
 from gateway.dialects.base import Accepted, Dialect, Handler, Refusal, Request
 from gateway.idempotency import Index, Outcome
@@ -22,7 +23,7 @@ from gateway.limits import Limits, Standing, headers_of
 from gateway.producer import Headers, Producer, Record, Unavailable
 from gateway.rejections import BODY, RECORDED, Rejections
 from gateway.routes import Endpoint
-from runtime.metrics import EVENTS
+from runtime.metrics import REQUESTS
 from runtime.settings import Settings
 from schemas.keys import partition_of
 from schemas.registry import EVENT
@@ -56,7 +57,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Intake:
+class Entry:
     """All that a request meets between the router and its answer."""
 
     settings: Settings
@@ -67,6 +68,7 @@ class Intake:
     index: Index
     rejections: Rejections
     budget: Budget
+    patience: Patience
     clock: Callable[[], float] = time.time
 
     async def answer(self, call: Call) -> Answer:
@@ -156,7 +158,7 @@ class Intake:
             call.held = 0
             raise Unavailable("too many bodies at once")
         call.read = True
-        call.body, whole = await bodies.read(call.proto, headers, limit, settings.gateway_body_timeout)
+        call.body, whole = await bodies.read(call.proto, headers, limit, self.patience)
         if not whole:
             call.read = False
             raise bodies.too_large(limit)
@@ -191,7 +193,7 @@ class Intake:
             partition = partition_of(event["event_id"] if record_key is None else record_key, partitions)
             records.append(Record(partition, record_key, EVENT.encode(event), event["received_at"], trace))
         await self.producer.send(INGEST_EVENTS.name, records)
-        EVENTS.labels(call.dialect.name).inc(len(events))
+        REQUESTS.add_events(call.dialect.name, len(events))
 
     # The way out for what is refused
 
@@ -217,7 +219,7 @@ class Intake:
         settings = self.settings
         most = settings.gateway_drain_bytes if call.key is not None else settings.gateway_body_bytes
         seen, reusable = await bodies.discard(
-            call.proto, call.headers, max(0, keep - len(call.body)), most, settings.gateway_body_timeout
+            call.proto, call.headers, max(0, keep - len(call.body)), most, self.patience
         )
         call.body += seen
         if not reusable:
@@ -242,5 +244,5 @@ def _trace(headers: Mapping[str, str]) -> Headers:
     """W3C Trace Context, for the record's headers."""
     parent = headers.get("traceparent")
     if parent is None or _TRACE.fullmatch(parent) is None:
-        return ()
-    return (("traceparent", parent.encode()),)
+        return []
+    return [("traceparent", parent.encode())]

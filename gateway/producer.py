@@ -32,7 +32,7 @@ RECORD_OVERHEAD = 200
 SWEEP = 0.2
 BACKOFF = (0.1, 0.2, 0.5, 1.0)
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = list[tuple[str, bytes]]
 
 
 class Unavailable(Exception):  # noqa: N818 - the state it names is Kafka's
@@ -64,8 +64,9 @@ Entry = tuple[Delivery, Record]
 class Producer:
     """One per gateway; survives every outage of Kafka without a restart."""
 
-    def __init__(self, kafka: str, budget: Budget, timeout: float) -> None:
-        self._kafka_address, self._budget, self._timeout = kafka, budget, timeout
+    def __init__(self, kafka: str, topics: Sequence[str], budget: Budget, timeout: float) -> None:
+        """``topics``: all that will be written to; ``timeout``: seconds that a request waits for Kafka."""
+        self._kafka_address, self._topics, self._budget, self._timeout = kafka, topics, budget, timeout
         self._loop = asyncio.get_running_loop()
         self._kafka: AIOKafkaProducer | None = None
         self._queues: dict[TopicPartition, deque[Entry]] = {}
@@ -97,11 +98,10 @@ class Producer:
             await asyncio.wait([delivery.future for delivery in self._open])
 
     def partitions(self, topic: str) -> int:
-        """The topic's partition count. Raises Unavailable until Kafka has told it."""
-        found = self._partitions.get(topic)
-        if found is None:
-            found = self._partitions[topic] = self._ask_partitions(topic)
-        return found
+        """The topic's partition count, which is fixed for ever. Raises Unavailable until Kafka has told it."""
+        if not self.started.is_set():
+            raise Unavailable("Kafka has not been reached yet")
+        return self._partitions[topic]
 
     def send(self, topic: str, records: Sequence[Record]) -> asyncio.Future[None]:
         """Queues the records; the future ends once all are acknowledged, or with Unavailable.
@@ -131,12 +131,6 @@ class Producer:
         except (TimeoutError, KafkaError):
             return False
         return True
-
-    def _ask_partitions(self, topic: str) -> int:
-        found = self._kafka.client.cluster.partitions_for_topic(topic) if self._kafka is not None else None
-        if not found:
-            raise Unavailable(f"Kafka has not told of {topic} yet")
-        return len(found)
 
     def _queue(self, topic: str, partition: int) -> deque[Entry]:
         place = TopicPartition(topic, partition)
@@ -188,14 +182,19 @@ class Producer:
         queue, batch = self._queues[place], kafka.create_batch()
         entries: list[Entry] = []
         while queue:
-            entry = queue[0]
-            delivery, (_, key, value, timestamp, headers) = entry
+            delivery, (_, key, value, timestamp, headers) = queue[0]
             if delivery.future.done():
                 self._release(queue.popleft())
-            elif batch.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
+                continue
+            try:
+                taken = batch.append(key=key, value=value, timestamp=timestamp, headers=headers)
+            except Exception as error:  # one of ours, and no reason to hold up what stands behind it
+                log.exception("record cannot be sent")
+                self._fail(delivery, "error", repr(error))
+                continue
+            if taken is None:
                 break
-            else:
-                entries.append(queue.popleft())
+            entries.append(queue.popleft())
         return entries, batch
 
     async def _hand_over(self, kafka: AIOKafkaProducer, place: TopicPartition, batch: Any) -> Any:
@@ -266,6 +265,8 @@ class Producer:
             )
             try:
                 await kafka.start()
+                for topic in self._topics:
+                    self._partitions[topic] = len(await kafka.partitions_for(topic))
                 if not self.started.is_set():
                     await schemas_topic.publish(kafka)
             except (KafkaError, OSError) as error:

@@ -72,7 +72,7 @@ class Registry:
         return standing, winner == attempt
 
     async def _write(self, attempt: bytes, value: bytes | None) -> None:
-        await self._producer.send(CONTROL_REGISTRY.name, [Record(0, attempt, value, None, ())])
+        await self._producer.send(CONTROL_REGISTRY.name, [Record(0, attempt, value, None, [])])
 
     async def _refresh(self) -> None:
         try:

@@ -45,10 +45,10 @@ class Routes:
                 name = f"{route.method} {route.path}"
                 endpoint = Endpoint(name, route.method, dialect, route.handle, None, route.any_media_type)
                 paths.setdefault(route.path, {})[route.method] = endpoint
-        for route in shared:
-            owner = by_name[route.decide(_nothing(route))[0]]
-            endpoint = Endpoint(f"{route.method} {route.path}", route.method, owner, None, route)
-            paths.setdefault(route.path, {})[route.method] = endpoint
+        for common in shared:
+            owner = by_name[common.decide(_nothing(common))[0]]
+            endpoint = Endpoint(f"{common.method} {common.path}", common.method, owner, None, common)
+            paths.setdefault(common.path, {})[common.method] = endpoint
         for path, methods in paths.items():
             if "{" in path:
                 self._templates.append((_pattern(path), methods))

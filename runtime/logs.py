@@ -2,7 +2,7 @@
 
 What a record is about goes into ``extra`` (``log.info("refused", extra={"request_id": ...})``), never into the message,
 so that both formats carry it. Control characters are escaped, so that no input can forge a line. Each logger is held to
-a rate below warnings, so that an attacker's noise neither fills the disk nor hides what matters.
+a rate per level, errors apart, so that noise neither fills the disk nor hides what matters.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 RATE = 200
-"""Lines per second and logger, below level warning."""
+"""Lines per second, logger and level, below errors."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -25,6 +25,7 @@ def configure(level: str, form: str) -> None:
     handler.addFilter(Throttle())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)  # its infos tell what it does, not what happened
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -60,21 +61,22 @@ def _escaped(text: str) -> str:
 
 
 class Throttle(logging.Filter):
-    """Passes at most ``rate`` records below warning per logger and second, and says how many it kept back."""
+    """Passes at most ``rate`` records per logger, level and second, and says how many it kept back. Errors all pass."""
 
     def __init__(self, rate: int = RATE, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._rate, self._clock = rate, clock
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[tuple[str, int], tuple[int, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING:
+        if record.levelno >= logging.ERROR:
             return True
-        second, count = self._seen.get(record.name, (0, 0))
+        source = record.name, record.levelno
+        second, count = self._seen.get(source, (0, 0))
         now = int(self._clock())
         if now != second:
             if count > self._rate:
                 record.kept_back = count - self._rate
             second, count = now, 0
-        self._seen[record.name] = (second, count + 1)
+        self._seen[source] = (second, count + 1)
         return count < self._rate

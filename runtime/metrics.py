@@ -3,16 +3,61 @@
 Durations are seconds and sizes bytes. A label's values are few and never come from a request's content.
 """
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+
+class Requests(Collector):
+    """Every request's count and duration, in plain dicts: prometheus_client's own objects cost 6 us a request."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, str], int] = defaultdict(int)
+        self._events: dict[str, int] = defaultdict(int)
+        self._buckets: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_FAST) + 1))
+        self._sums: dict[str, float] = defaultdict(float)
+
+    def add(self, dialect: str, route: str, status: int, seconds: float) -> None:
+        """One request, answered."""
+        self._counts[dialect, route, str(status)] += 1
+        self._buckets[dialect][bisect_left(_FAST, seconds)] += 1
+        self._sums[dialect] += seconds
+
+    def add_events(self, dialect: str, count: int) -> None:
+        """Events that Kafka has acknowledged."""
+        self._events[dialect] += count
+
+    def collect(self) -> Iterator[Metric]:
+        """What /metrics shows."""
+        requests = CounterMetricFamily(
+            "sluice_gateway_requests", "Requests answered", labels=["dialect", "route", "status"]
+        )
+        for labels, count in self._counts.items():
+            requests.add_metric(labels, count)
+        yield requests
+        events = CounterMetricFamily("sluice_gateway_events", "Events acknowledged by Kafka", labels=["dialect"])
+        for dialect, count in self._events.items():
+            events.add_metric([dialect], count)
+        yield events
+        seconds = HistogramMetricFamily(
+            "sluice_gateway_request_seconds", "From a request's head to its answer", labels=["dialect"]
+        )
+        for dialect, counts in self._buckets.items():
+            bounds = [*map(str, _FAST), "+Inf"]
+            sums = [(bound, float(sum(counts[: i + 1]))) for i, bound in enumerate(bounds)]
+            seconds.add_metric([dialect], sums, self._sums[dialect])
+        yield seconds
+
+
 # Gateway
-REQUESTS = Counter("sluice_gateway_requests", "Requests answered", ["dialect", "route", "status"])
-REQUEST_SECONDS = Histogram(
-    "sluice_gateway_request_seconds", "From a request's head to its answer", ["dialect"], buckets=_FAST
-)
-EVENTS = Counter("sluice_gateway_events", "Events acknowledged by Kafka and answered with success", ["dialect"])
+REQUESTS = Requests()
+REGISTRY.register(REQUESTS)
 IDEMPOTENT = Counter(
     "sluice_gateway_idempotent",
     "Requests answered from the idempotency index: replayed, or conflict",
