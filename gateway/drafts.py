@@ -66,7 +66,7 @@ class Drafts:
     ) -> "Drafts":
         """``route``: with the template's names filled in, where it has any. ``campaign``: the header's."""
         drafts = cls(request, dialect, canonical.scope(dialect, route or request.route, campaign), by_content)
-        drafts.header = header(request.headers, "idempotency-key", drafts.faults)
+        drafts.header = header(request.headers, "Idempotency-Key", drafts.faults)
         return drafts
 
     def one(self, piece: Piece, read: Read) -> Event:
@@ -158,12 +158,12 @@ def ids(events: list[Event]) -> list[str]:
 
 
 def header(headers: Mapping[str, str], name: str, faults: list[Fault]) -> str | None:
-    """The value of a header, by its lower-case name. What no key or name may be is a fault."""
-    value = headers.get(name)
+    """The value of a header that is a key or a name; what neither may be is a fault."""
+    value = headers.get(name.lower())
     if value is None:
         return None
     if not 1 <= len(value) <= HEADER_LENGTH or not value.isprintable():
-        faults.append(Fault(name.title(), f"must have 1 to {HEADER_LENGTH} printable characters"))
+        faults.append(Fault(name, f"must have 1 to {HEADER_LENGTH} printable characters"))
         return None
     return value
 

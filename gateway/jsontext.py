@@ -54,6 +54,7 @@ class Piece:
     raw: bytes
     """The exact bytes, without the white space around them."""
     faults: list[Fault] = field(default_factory=list)
+    """What is wrong in it; ``value`` is then a mended copy, fit to find what else is wrong."""
     malformed: bool = False
     """It has a NaN or an Infinity, so it is no JSON in the strict sense."""
 
@@ -239,12 +240,24 @@ def _element(text: str, at: int, room: int, index: int | None = None) -> tuple[P
     if flawed or b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > room:
         flaws = _Flaws(room)
         flaws.look(value)
-        return Piece(value, raw, flaws.faults[:FLAWS], flaws.malformed), end
+        if flaws.faults:
+            return Piece(_cleaned(value, room), raw, flaws.faults[:FLAWS], flaws.malformed), end
     return Piece(value, raw), end
 
 
 _TOO_DEEP = f"is nested deeper than {DEPTH}"
 _TWICE = "stands twice in one object"
+
+
+def _cleaned(value: Any, room: int) -> Any:
+    """A copy that the models can read, to find what else is wrong: texts are valid, and nothing is too deep."""
+    if isinstance(value, str):
+        return _bad.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_cleaned(key, 0): _cleaned(item, room - 1) for key, item in value.items()} if room else None
+    if isinstance(value, list):
+        return [_cleaned(item, room - 1) for item in value] if room else None
+    return value
 
 
 class _Flaws:
@@ -283,18 +296,18 @@ class _Flaws:
             self.faults += [Fault(_join(path, key), _TWICE) for key in value.keys_twice]
 
     def _text(self, path: str, text: str) -> None:
-        bad = _bad(text)
+        bad = _bad.search(text)
         if bad:
             what = "U+0000" if bad[0] == "\0" else "half of a surrogate pair"
             self.faults.append(Fault(path, f"has {what} (\\u{ord(bad[0]):04x}), which no text may have"))
 
 
-_bad = re.compile("[\0\ud800-\udfff]").search
+_bad = re.compile("[\0\ud800-\udfff]")
 
 
 def _join(path: str, key: str) -> str:
     """The path of a member; a key that is no text is named by its escapes."""
-    if _bad(key):
+    if _bad.search(key):
         key = ascii(key)[1:-1]
     return _cut(f"{path}.{key}" if path and key else path or key)
 

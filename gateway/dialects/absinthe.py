@@ -153,7 +153,7 @@ def _event_id(tenant: str, campaign: str | None, name: str) -> str:
 def _drafts(request: Request, route: str | None = None) -> tuple[Drafts, str | None]:
     """The request's drafts, and its campaign."""
     faults: list[Fault] = []
-    campaign = header(request.headers, "x-campaign-id", faults)
+    campaign = header(request.headers, "X-Campaign-ID", faults)
     drafts = Drafts.of(request, NAME, route=route, campaign=campaign)
     drafts.faults += faults
     return drafts, campaign
@@ -189,7 +189,7 @@ class Handlers:
     async def listing(self, request: Request) -> Accepted:
         """GET /events."""
         faults: list[Fault] = []
-        campaign = header(request.headers, "x-campaign-id", faults)
+        campaign = header(request.headers, "X-Campaign-ID", faults)
         if faults:
             raise refusal(faults)
         found = await self.registry.list(request.tenant, campaign)
@@ -207,7 +207,7 @@ class Handlers:
         if record is None:
             raise refusal([Fault("event_id", "is not registered: POST /events first")], 404)
         if campaign is not None and record["campaign"] not in (None, campaign):
-            raise refusal([Fault("X-Campaign-Id", "is not the campaign in which this event is registered")])
+            raise refusal([Fault("X-Campaign-ID", "is not the campaign in which this event is registered")])
         draft.columns["event_name"] = record["name"]
         draft.columns["campaign"] = campaign if campaign is not None else record["campaign"]
         event = drafts.event(piece, draft)

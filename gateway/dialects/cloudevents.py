@@ -82,10 +82,10 @@ def read(value: dict[str, Any], received_at: int) -> Draft:
         rest = DATA.take(event.data, columns, received_at)
     else:
         rest = {name: value[name] for name in ("data", "data_base64") if value.get(name) is not None}
-    if event.subject is not None:
-        (columns if "player_id" not in columns else left)["player_id" if "player_id" not in columns else "subject"] = (
-            event.subject
-        )
+    if event.subject is not None and "player_id" in columns:
+        left["subject"] = event.subject
+    elif event.subject is not None:
+        columns["player_id"] = event.subject
     return Draft(columns, beside(rest, {**left, **extensions}), key=("event", event.source, event.id))
 
 

@@ -1,7 +1,7 @@
 """Every dialect and every route that several of them share.
 
-A new dialect is a file that exports a ``Dialect`` or a function that makes one, a line here, and a folder of recordings in
-tests/contract (docs/dialects.md).
+A new dialect is a file that exports a ``Dialect`` or a function that makes one, a line in each of the tuples here, and
+a folder of recordings in tests/contract (docs/dialects.md).
 """
 
 from gateway.dialects import absinthe, adwize, cloudevents, gamerebellion, revosurge, scrip, shared
