@@ -33,7 +33,7 @@ class Table:
         self._partition = TopicPartition(topic, 0)
         self._task: asyncio.Task[None] | None = None
         self._moved = asyncio.Condition()
-        self._consumer: AIOKafkaConsumer | None = None
+        self._asker: AIOKafkaConsumer | None = None
         self.position = 0
         """Every record before this offset has been applied."""
         self.loaded = asyncio.Event()
@@ -64,32 +64,38 @@ class Table:
             await self._moved.wait_for(lambda: self.position >= offset)
 
     async def _end(self) -> int:
-        consumer = self._consumer
-        if consumer is None:
+        asker = self._asker
+        if asker is None:
             raise KafkaError("not connected")
-        ends = await consumer.end_offsets([self._partition])
+        ends = await asker.end_offsets([self._partition])
         return int(ends[self._partition])
 
     async def _run(self) -> None:
         while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._kafka,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=500,
-                request_timeout_ms=10_000,
-            )
+            # The broker answers a connection's requests in turn, so that a question would wait for the open fetch.
+            consumer, asker = self._connection(), self._connection()
             try:
                 await consumer.start()
+                await asker.start()
                 consumer.assign([self._partition])
-                self._consumer = consumer
+                self._asker = asker
                 await self._follow(consumer)
             except (KafkaError, OSError) as error:
                 log.warning("table is not followed", extra={"topic": self._partition.topic, "reason": repr(error)})
                 await asyncio.sleep(RETRY)
             finally:
-                self._consumer = None
+                self._asker = None
                 await consumer.stop()
+                await asker.stop()
+
+    def _connection(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._kafka,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=500,
+            request_timeout_ms=10_000,
+        )
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         await self._resume(consumer)

@@ -60,7 +60,7 @@ async def main(kafka: str, port: int) -> None:
         backlog=1024,
         backpressure=4096,
     )
-    await server.serve()  # type: ignore[no-untyped-call]
+    await server.serve()
 
 
 if __name__ == "__main__":
