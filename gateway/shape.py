@@ -22,7 +22,6 @@ from pydantic_core import ErrorDetails
 
 from gateway import values
 from gateway.dialects.base import Fault
-from gateway.jsontext import PATH
 
 
 class Open(BaseModel):
@@ -88,7 +87,7 @@ class Shape(Generic[M]):
         try:
             return self._validate(value), []
         except ValidationError as error:
-            details = error.errors(include_url=False, include_input=False)
+            details = error.errors(include_url=False)
         faulty = {detail["loc"][0] for detail in details if detail["loc"]}
         sound = {name: item for name, item in value.items() if name not in faulty} if isinstance(value, dict) else {}
         return self._partial(sound), [_fault(detail) for detail in details]
@@ -105,7 +104,8 @@ def _partial(model: type[BaseModel]) -> type[BaseModel]:
 
 def _fault(detail: ErrorDetails) -> Fault:
     path = ".".join(str(part) for part in detail["loc"])
-    return Fault(path[:PATH], _MESSAGES[detail["type"]].format_map(detail.get("ctx", {})))
+    kind = "missing" if detail["input"] is None else detail["type"]
+    return Fault(path, _MESSAGES[kind].format_map(detail.get("ctx", {})))
 
 
 def fields_of(faults: list[Fault]) -> frozenset[str]:
