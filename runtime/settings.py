@@ -29,13 +29,21 @@ class Settings(BaseSettings):
 
     # The stack
     data_dir: Path = Field(Path(".sluice"), description="Folder of everything that `sluice up` keeps on disk")
+    cache_dir: Path | None = Field(None, description="Folder of Kafka's jars; by default the user's cache folder")
+    least_disk: int = Field(1024**3, ge=0, description="`sluice up` starts only with so much free disk")
     kafka: str | None = Field(None, description="Bootstrap servers of an outside Kafka, host:port[,host:port]")
     kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the embedded Kafka")
+    kafka_heap: int = Field(384 * 1024 * 1024, ge=128 * 1024 * 1024, description="Java heap of the embedded Kafka")
     clickhouse: str | None = Field(None, description="URL of an outside ClickHouse, http://host:port")
     clickhouse_port: int = Field(8123, ge=1, le=65535, description="Port of the embedded ClickHouse")
     clickhouse_user: str = Field("default", description="Account that writes and migrates")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password")
     clickhouse_database: str = Field("sluice", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database")
+    clickhouse_body: int = Field(256 * 1024 * 1024, ge=1024, description="Largest body that the embedded one takes")
+    analyst_user: str = Field("analyst", description="Account of the embedded ClickHouse that only reads")
+    analyst_password: SecretStr = Field(SecretStr(""), description="Its password")
+    analyst_memory: int = Field(1024**3, ge=1024 * 1024, description="Memory that one of its queries may take")
+    analyst_seconds: int = Field(60, ge=1, description="Time that one of its queries may take")
 
     # Topics
     partitions: int = Field(8, ge=1, le=1024, description="Partitions of each topic; fixed once the topics exist")
@@ -121,6 +129,20 @@ def load(**flags: Any) -> Settings:
     except ValidationError as error:
         lines = [_line(fault) for fault in error.errors(include_url=False, include_context=False)]
         raise SettingsError("\n".join(lines)) from None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The SLUICE_* variables from which another process loads the same settings, secrets included."""
+    found = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif isinstance(value, tuple):
+            value = "-".join(map(str, value))
+        if value is not None:
+            found[f"SLUICE_{name.upper()}"] = str(value)
+    return found
 
 
 def _line(fault: Any) -> str:

@@ -47,6 +47,13 @@ def kafka(uses_containers: bool) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def clickhouse(uses_containers: bool) -> Iterator[str]:
+    """URL of a ClickHouse that the whole session shares: make a database of your own (``namespace``)."""
+    with servers.clickhouse_container() if uses_containers else servers.embedded_clickhouse() as address:
+        yield address
+
+
 @pytest.fixture
 def namespace() -> str:
     """A text that no other test has, for topics, groups, databases."""

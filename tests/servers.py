@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedded.clickhouse import ClickHouse
 from embedded.kafka import Kafka
 from embedded.place import LOOPBACK, free_port
 from schemas.topics import MAX_MESSAGE_BYTES
 
 KAFKA_IMAGE = "apache/kafka:4.3.0"
+CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.9"
 START_LIMIT = 120.0
 
 
@@ -57,6 +59,32 @@ def kafka_container() -> Iterator[str]:
     with container:
         await_port(port)
         yield f"{LOOPBACK}:{port}"
+
+
+@contextmanager
+def embedded_clickhouse() -> Iterator[str]:
+    """The URL of a ClickHouse of its own, whose folder goes with it."""
+    with tempfile.TemporaryDirectory(prefix="sluice-clickhouse-") as folder:
+        server = ClickHouse(Path(folder))
+        try:
+            server.start()
+            yield server.address
+        finally:
+            server.stop()
+
+
+@contextmanager
+def clickhouse_container() -> Iterator[str]:
+    """The same from the official image, open without a password as the embedded one is."""
+    from testcontainers.core.container import DockerContainer
+
+    port = free_port()
+    container = (
+        DockerContainer(CLICKHOUSE_IMAGE).with_bind_ports(8123, port).with_env("CLICKHOUSE_SKIP_USER_SETUP", "1")
+    )
+    with container:
+        await_port(port)
+        yield f"http://{LOOPBACK}:{port}"
 
 
 def await_port(port: int, limit: float = START_LIMIT) -> None:

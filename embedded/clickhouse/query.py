@@ -1,0 +1,119 @@
+"""From an HTTP request to what the engine is asked: ClickHouse's rules for URL, headers and body.
+
+Errors: ClickHouseError.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from embedded.clickhouse import coding
+from embedded.clickhouse.engine import TAG
+from embedded.clickhouse.errors import ACCESS_DENIED, NOT_IMPLEMENTED, QUERY_IS_TOO_LARGE, ClickHouseError
+from embedded.clickhouse.statement import Statement, split
+
+NO_SETTINGS = frozenset(
+    (
+        "query", "query_id", "database", "default_format", "user", "password", "quota_key", "role",
+        "session_id", "session_timeout", "session_check", "close_session",
+        "compress", "decompress", "stacktrace", "buffer_size", "client_protocol_version",
+        "wait_end_of_query", TAG,
+    )
+)  # fmt: skip
+"""Parameters of a URL that are no settings of the engine. A session would hold temporary tables and settings: every
+request here stands for itself, so its id is let pass."""
+
+LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
+
+STREAMABLE = frozenset(
+    ("Native", "TSV", "TabSeparated", "TSVRaw", "TabSeparatedRaw", "CSV", "RowBinary", "JSONEachRow",
+     "JSONCompactEachRow", "LineAsString", "Values")
+)  # fmt: skip
+"""Formats without head and foot, of which any number of pieces makes one whole."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Everything that one request asks for."""
+
+    id: str
+    statement: Statement
+    settings: dict[str, str]
+    parameters: dict[str, str]
+    database: str
+    output: str
+    """Output format where the statement names none."""
+    encoding: str | None
+    """Of the answer."""
+    get: bool
+    """By GET nothing is written, as in ClickHouse."""
+    whole: bool
+    """The client waits for the end, so that an error late in the query still has a status of its own."""
+
+    @property
+    def format(self) -> str:
+        """Format of the answer."""
+        return self.statement.format or self.output
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer may leave while it is being made."""
+        return self.statement.reads and self.format in STREAMABLE and not self.whole
+
+
+async def read(request: web.Request, limit: int) -> Query:
+    """Reads the whole request, its body up to ``limit`` bytes as sent and as unpacked."""
+    parameters = dict(request.query)
+    for name in ("compress", "decompress"):
+        if _is_on(parameters, name):
+            raise ClickHouseError(
+                NOT_IMPLEMENTED, f"{name}=1 (native block compression) is not supported: use Content-Encoding"
+            )
+    body = await _body(request, limit)
+    if request.content_type == "multipart/form-data":
+        raise ClickHouseError(NOT_IMPLEMENTED, "External data (multipart/form-data) is not supported")
+    text = parameters.get("query", "").encode("utf-8", "surrogateescape")
+    source = text + b"\n" + body if text and body else text or body
+    wants_packed = _is_on(parameters, "enable_http_compression")
+    return Query(
+        id=parameters.get("query_id") or str(uuid.uuid4()),
+        statement=split(source),
+        settings={
+            name: value
+            for name, value in parameters.items()
+            if name not in NO_SETTINGS and not name.startswith("param_")
+        },
+        parameters={name[6:]: value for name, value in parameters.items() if name.startswith("param_")},
+        database=request.headers.get("X-ClickHouse-Database") or parameters.get("database", ""),
+        output=request.headers.get("X-ClickHouse-Format") or parameters.get("default_format") or "TabSeparated",
+        encoding=coding.choose(request.headers.get("Accept-Encoding", "")) if wants_packed else None,
+        get=request.method in ("GET", "HEAD"),
+        whole=_is_on(parameters, "wait_end_of_query") or _is_on(parameters, "http_wait_end_of_query"),
+    )
+
+
+def _is_on(parameters: Mapping[str, str], name: str) -> bool:
+    return parameters.get(name, "0").lower() not in ("0", "", "false")
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    """All of it before anything is executed: half an INSERT, of a client that went away, never is."""
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > limit:
+            raise ClickHouseError(QUERY_IS_TOO_LARGE, f"The body has more than {limit} bytes")
+    return coding.unpack(bytes(body), request.headers.get("Content-Encoding", "").lower(), limit)
+
+
+def refuse_strangers(request: web.Request) -> None:
+    """A web page in a browser on this machine can send requests to loopback too: none of them is answered."""
+    host = urlsplit(f"//{request.host}")
+    origin = request.headers.get("Origin")
+    if host.hostname not in LOCAL:
+        raise ClickHouseError(ACCESS_DENIED, f"This server answers on localhost only, not as {request.host!r}")
+    if origin is not None and urlsplit(origin).netloc != host.netloc:
+        raise ClickHouseError(ACCESS_DENIED, "Requests of web pages from elsewhere are not answered")
