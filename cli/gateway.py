@@ -7,7 +7,7 @@ import uvloop
 
 from gateway.server import AddressTaken, serve
 from runtime import logs
-from runtime.settings import Settings
+from runtime.settings import Settings, load
 
 
 def run(settings: Settings) -> int:
@@ -27,3 +27,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+if __name__ == "__main__":
+    sys.exit(run(load()))

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from gateway.dialects.base import Dialect, Handler, Request, Shared
 
@@ -65,8 +64,7 @@ class Routes:
             match = pattern.fullmatch(path)
             if match is not None:
                 endpoint = methods.get(method)
-                params = {name: unquote(value) for name, value in match.groupdict().items()}
-                return (endpoint, params) if endpoint is not None else sorted(methods)
+                return (endpoint, match.groupdict()) if endpoint is not None else sorted(methods)
         return []
 
 
@@ -75,4 +73,5 @@ def _nothing(route: Shared) -> Request:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(template)))
+    """Of a decoded path, in which a slash may have been %2F: a name may stand for one."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(template)))

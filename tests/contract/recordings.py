@@ -13,7 +13,7 @@ Amounts are plain decimals and times ISO 8601. Tokens stand for what a recording
     {{tenant}}, {{name}}   the key's workspace; what an earlier answer was kept as
     {{uuid name}}          any UUID, the same one wherever the name stands again
     {{now}}                the time of receipt
-    {{ms:+25h}} {{s:-2h}} {{iso:+23h}}   in a request: hours from now; as the only content of a JSON text, a number
+    {{ms:+25h}} {{s:-2h}} {{iso:+23h}}   hours from now; as the only content of a JSON text, a number
 
 The same recordings are played to the dialects' handlers (test_recordings.py) and over HTTP to a running gateway: hand
 ``play`` a function that sends one request. Give each recording a workspace of its own, or keys of one meet another's.
@@ -207,6 +207,9 @@ def compare(expected: Any, actual: Any, scene: Scene, path: str) -> Iterator[str
             yield f"{path} has {len(actual)} items, not {len(expected)}"
         for index, (one, other) in enumerate(zip(expected, actual, strict=False)):
             yield from compare(one, other, scene, f"{path}[{index}]")
+    elif isinstance(expected, str) and _clock.fullmatch(expected):
+        if actual != (number := int(_filled(expected, scene))):
+            yield f"{path} is {actual!r}, not {number}"
     elif isinstance(expected, str) and not isinstance(expected, Digits):
         if not isinstance(actual, str) or isinstance(actual, Digits) or not _same_text(expected, actual, scene):
             yield f"{path} is {actual!r}, not {expected!r}"
