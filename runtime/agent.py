@@ -128,12 +128,15 @@ class Emit:
         "_timestamp",
         "_trace",
         "cause",
+        "epoch",
         "offset",
         "scratch",
     )
 
-    def __init__(self, add: Add, source: bytes, partitions: dict[str, int]) -> None:
+    def __init__(self, add: Add, source: bytes, partitions: dict[str, int], epoch: int = 0) -> None:
         self._add, self._source, self._partitions = add, source, partitions
+        self.epoch = epoch
+        """Epoch of the agent: with the offset, the version of a row."""
         self._rows: dict[tuple[str, bytes], tuple[int, int, int, Topic, bytes, dict[str, Any]]] = {}
         self._index = self._timestamp = 0
         self._trace: tuple[str, bytes] | None = None
@@ -159,16 +162,12 @@ class Emit:
     def row(self, topic: Topic, key: bytes, row_id: bytes, value: dict[str, Any]) -> None:
         """Sets the state of a row of ClickHouse; only the last of a batch is written, by the topic's schema.
 
-        ``offset`` in the value makes its version, so it must be that of the record at hand.
+        Its version is the value's ``epoch`` and ``offset``: the epoch of the agent, and the offset of the record that
+        last touched the row, at hand or earlier in the batch.
         """
         index = self._index
         self._index = index + 1
-        self._rows[topic.name, row_id] = (self.offset, index, self._timestamp, topic, key, value)
-
-    def pending(self, topic: Topic, row_id: bytes) -> dict[str, Any] | None:
-        """What this batch has set so far for a row."""
-        found = self._rows.get((topic.name, row_id))
-        return None if found is None else found[5]
+        self._rows[topic.name, row_id] = (value["offset"], index, self._timestamp, topic, key, value)
 
     def close(self) -> None:
         """Writes the rows, in the order of their origins."""

@@ -6,6 +6,7 @@ Errors: aiokafka's KafkaError; a broker that is away is waited for.
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -19,6 +20,13 @@ class Log:
 
     topic: str
     number: int
+
+
+class Logs(Protocol):
+    """What a partition's recovery asks of Kafka; runtime/testing.py has its twin in memory."""
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]: ...
+    def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, bytes]]: ...
 
 
 class LogReader:

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime.agent import State
 from runtime.origin import HEADER, LETTER, OriginError, ingest_coordinates
+from runtime.store import RESERVED
 from schemas.codec import DecodeError
 from schemas.keys import key, uuid5_bytes
 from schemas.registry import DEAD_LETTER, EVENT
@@ -16,7 +17,7 @@ from schemas.topics import INGEST_EVENTS
 
 CAUSE = "cause"
 ATTEMPTS = "attempts"
-_REMEMBERED = b"\x00letter\x00"
+_REMEMBERED = RESERVED + b"letter"
 _WHO = EVENT.reader("tenant", "dialect")
 ERROR = 4000
 """Characters of an error that are kept."""

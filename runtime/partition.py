@@ -16,9 +16,9 @@ from uuid import uuid4
 
 from runtime.agent import Agent
 from runtime.changelog import CARRIED, Change, ChangelogError, Group, Marker, Reader, encode
-from runtime.kafka import Log, LogReader
+from runtime.kafka import Log, Logs
 from runtime.producer import Outbox, Outlet
-from runtime.store import OFFSET, Caches, StateDamaged, Store
+from runtime.store import OFFSET, RESERVED, Caches, StateDamaged, Store
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Place:
     folder: Path
     changelog: Log
     caches: Caches
+    stores: type[Store] = Store
 
 
 class PartitionState:
@@ -47,7 +48,7 @@ class PartitionState:
         self._from_start = False
         self._sweep_from = b""
 
-    async def open(self, kafka: LogReader, input_log: int) -> Marker:
+    async def open(self, kafka: Logs, input_log: int) -> Marker:
         """Brings the state up to the changelog's end and returns how far the input is applied."""
         if self.store is None:
             self._open_store()
@@ -66,12 +67,12 @@ class PartitionState:
     def _open_store(self) -> None:
         place = self._place
         try:
-            self.store = Store(place.folder, place.caches)
+            self.store = place.stores(place.folder, place.caches)
             found = self.store.meta()
         except StateDamaged as error:
             log.warning("dropped: %s", error)
             self.drop()
-            self.store = Store(place.folder, place.caches)
+            self.store = place.stores(place.folder, place.caches)
             found = None
         if found is not None and found[2] != place.changelog.number:
             raise ChangelogError(
@@ -86,7 +87,7 @@ class PartitionState:
         if self.store is not None:
             self.store.close()
         self.store = None
-        Store.drop(self._place.folder)
+        self._place.stores.drop(self._place.folder)
 
     def close(self) -> None:
         """Releases the store."""
@@ -94,7 +95,7 @@ class PartitionState:
             self.store.close()
             self.store = None
 
-    async def _catch_up(self, kafka: LogReader) -> None:
+    async def _catch_up(self, kafka: Logs) -> None:
         changelog = self._place.changelog
         begin, end = await kafka.bounds(changelog.topic, self.partition)
         if self.position > end:
@@ -135,13 +136,13 @@ class PartitionState:
             )
         # What was read so far are groups that a paused worker appended late; the live state comes behind them.
         self.drop()
-        self.store = Store(self._place.folder, self._place.caches)
+        self.store = self._place.stores(self._place.folder, self._place.caches)
 
     def _write(self, changes: Iterable[Change]) -> None:
         assert self.store is not None
         self.store.write(changes, self.marker, self.position, self._place.changelog.number)
 
-    async def commit(self, changes: dict[bytes, Change], marker: Marker, outlet: Outlet, kafka: LogReader) -> None:
+    async def commit(self, changes: dict[bytes, Change], marker: Marker, outlet: Outlet, kafka: Logs) -> None:
         """Appends the changes and the marker to the changelog, then writes them to the store (rules 3.4 and 3.5)."""
         self._groups += 1
         parts = encode(changes.values(), marker, self._writer, self._groups)
@@ -163,7 +164,7 @@ class PartitionState:
         gone, last = [], None
         for key, value in self.store.scan(self._sweep_from, b"\xff" * 64):
             last = key
-            if expired(key, value[OFFSET:], self.marker):
+            if not key.startswith(RESERVED) and expired(key, value[OFFSET:], self.marker):
                 gone.append(key)
             budget -= 1
             if not budget:

@@ -100,7 +100,7 @@ class _Attempt:
         self._marks, self._applied, self._clock = dict(before.marks), before.applied, before.clock
         self._state = State(reads, dict(before.meta), stepper.partition, before.log)
         origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
-        self._emit = Emit(add, origin, stepper.partitions)
+        self._emit = Emit(add, origin, stepper.partitions, before.epoch)
         self.handled = 0
         """Records whose steps have succeeded."""
 

@@ -10,6 +10,7 @@ import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rocksdict import (
     AccessType,
@@ -26,6 +27,8 @@ from runtime.changelog import DELETE, Change, ChangelogError, Marker
 
 META = b""
 """Key of the marker and the position: the one key that an agent may not use."""
+RESERVED = b"\x00sluice\x00"
+"""Prefix of the runtime's own entries."""
 _POSITION = struct.Struct(">qq")
 _OFFSET = struct.Struct(">q")
 OFFSET = _OFFSET.size
@@ -134,7 +137,7 @@ class Store:
 
     def write(self, changes: Iterable[Change], marker: Marker, position: int, log: int) -> None:
         """Changes, marker and position in one WriteBatch. Raises StateDamaged."""
-        batch = WriteBatch(raw_mode=True)
+        batch = self.batch()
         put, pack = batch.put, _OFFSET.pack
         for kind, key, value, offset in changes:
             if kind == DELETE:
@@ -146,12 +149,16 @@ class Store:
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Removes entries that can have no effect any more. Raises StateDamaged."""
-        batch = WriteBatch(raw_mode=True)
+        batch = self.batch()
         for key in keys:
             batch.delete(key)
         self._apply(batch)
 
-    def _apply(self, batch: WriteBatch) -> None:
+    def batch(self) -> Any:
+        """An empty WriteBatch."""
+        return WriteBatch(raw_mode=True)
+
+    def _apply(self, batch: Any) -> None:
         try:
             self._db.write(batch)
         except Exception as error:
@@ -169,8 +176,8 @@ class Store:
         """Flushes and releases the folder."""
         self._db.close()
 
-    @staticmethod
-    def drop(folder: Path) -> None:
+    @classmethod
+    def drop(cls, folder: Path) -> None:
         """Removes a closed store."""
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,6 +9,7 @@ commits past records in flight.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faust.transport.consumer import ConsumerMessage
@@ -21,6 +22,9 @@ Run = list[Any]
 
 class BatchConsumer(driver.Consumer):
     """Delivers runs and commits what was settled."""
+
+    quiesce: Callable[[], Awaitable[None]] | None = None
+    """Awaited before partitions are given up, so that what is under way can be finished and committed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,6 +46,9 @@ class BatchConsumer(driver.Consumer):
         self._held.discard(tp)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if self.quiesce is not None:
+            await self.quiesce()
+            await self.commit()
         for tp in revoked:
             self._settled.pop(tp, None)
             self._held.discard(tp)

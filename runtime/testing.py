@@ -1,0 +1,262 @@
+"""Agents without servers: logs, producer and stores in memory, under the runtime's own code, with faults on demand.
+
+    run = Run([agent], partitions=2)
+    run.append(EVENTS, key, value)
+    run.work("agent")                       # to the end of its input
+    run.work("agent", crash=3)              # dies at its third durable operation: a send, or a write to its store
+    run.fork("agent")                       # a worker on another machine takes over; the old one is a zombie now
+    run.work("agent", zombie=1)
+    run.records(BETS)
+
+What counts as in production: Stepper, PartitionState, Outbox, the changelog's format, origins. What is simulated is
+Kafka's log, the disk, and the death of a process.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+from runtime.agent import Agent
+from runtime.changelog import DELETE, Marker
+from runtime.kafka import Log
+from runtime.partition import PartitionState, Place
+from runtime.producer import Outbox
+from runtime.step import Stepper
+from runtime.store import META, Store
+from schemas.keys import partition_of
+from schemas.topics import DEAD_LETTERS, Topic, changelog
+
+
+class Crash(BaseException):
+    """The simulated process is dead; nothing of it may run on."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as aiokafka gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Broker:
+    """Logs in memory."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self._logs: dict[tuple[str, int], list[Record]] = {}
+
+    def log(self, topic: str, partition: int) -> list[Record]:
+        """A partition's records."""
+        return self._logs.setdefault((topic, partition), [])
+
+    def append(self, topic: str, partition: int, key: Any, value: Any, headers: Any, timestamp: int) -> int:
+        """Appends a record and returns its offset."""
+        log = self.log(topic, partition)
+        log.append(Record(topic, partition, len(log), timestamp, key, value, tuple(headers)))
+        return len(log) - 1
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """As LogReader's."""
+        return 0, len(self.log(topic, partition))
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
+        """As LogReader's."""
+        for record in self.log(topic, partition)[start:end]:
+            assert record.value is not None
+            yield record.offset, record.value
+
+
+class MemoryStore(Store):
+    """A store whose "disk" is a dict by folder, so that it survives its process, or not."""
+
+    disks: ClassVar[dict[Path, dict[bytes, bytes]]] = {}
+
+    def __init__(self, folder: Path, caches: Any) -> None:
+        self.folder, self.fault = folder, caches
+        self._data = self.disks.setdefault(folder, {})
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._data.get(key)
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return [self._data.get(key) for key in keys]
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter([(key, self._data[key]) for key in sorted(self._data) if start <= key < stop and key != META])
+
+    def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(list(self.scan(start, stop))[::-1])
+
+    def write(self, changes: Any, marker: Marker, position: int, log: int) -> None:
+        self.fault.operation()
+        super().write(changes, marker, position, log)
+        self.fault.operation()
+
+    def _apply(self, batch: Any) -> None:
+        for name, key, value in batch.operations:
+            if name == DELETE:
+                self._data.pop(key, None)
+            else:
+                self._data[key] = value
+
+    def close(self) -> None:
+        pass
+
+    def batch(self) -> Any:
+        return _Batch()
+
+    @classmethod
+    def drop(cls, folder: Path) -> None:
+        cls.disks.pop(folder, None)
+
+
+class _Batch:
+    def __init__(self) -> None:
+        self.operations: list[tuple[int, bytes, bytes]] = []
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.operations.append((0, key, value))
+
+    def delete(self, key: bytes) -> None:
+        self.operations.append((DELETE, key, b""))
+
+
+class Fault:
+    """Counts durable operations and crashes at the one that is asked for; odd points lie behind the operation."""
+
+    def __init__(self, at: int | None) -> None:
+        self._left = at
+
+    def operation(self) -> None:
+        """One is about to happen, or has just happened."""
+        if self._left is not None:
+            if self._left <= 0:
+                raise Crash
+            self._left -= 1
+
+
+class _Batches(list[Any]):
+    """A producer's batch."""
+
+    def append(self, **record: Any) -> Any:  # type: ignore[override]
+        if len(self) >= 3:  # small, so that targets need several batches in order
+            return None
+        super().append(record)
+        return True
+
+
+class MemoryOutlet:
+    """As Outlet, into a Broker."""
+
+    def __init__(self, broker: Broker, fault: Fault) -> None:
+        self._broker, self._fault = broker, fault
+
+    async def producer(self) -> Any:
+        return self
+
+    def create_batch(self) -> Any:
+        return _Batches()
+
+    async def send(self, _: Any, topic: str, partition: int, batch: Any) -> int:
+        self._fault.operation()
+        offsets = [self._broker.append(topic, partition, **record) for record in batch]
+        self._fault.operation()
+        return offsets[0]
+
+
+@dataclass
+class Member:
+    """One worker process with its own disk, on one agent."""
+
+    agent: Agent
+    folder: Path
+    states: dict[int, PartitionState] = field(default_factory=dict)
+
+
+_MACHINES = count()
+
+
+class Run:
+    """Agents on logs in memory."""
+
+    def __init__(self, agents: list[Agent], partitions: int = 2, limit: int = 100, log: int = 7) -> None:
+        self.broker, self._limit, self._log = Broker(partitions), limit, log
+        self._agents = {agent.name: agent for agent in agents}
+        self._members: dict[str, list[Member]] = {name: [self._member(name)] for name in self._agents}
+
+    def _member(self, name: str) -> Member:
+        folder = Path(f"/{next(_MACHINES)}/{name}")
+        return Member(self._agents[name], folder)
+
+    def append(self, topic: Topic, key: bytes, value: bytes, timestamp: int, headers: Any = ()) -> None:
+        """Appends an input, in the partition of its key."""
+        partition = partition_of(key, self.broker.partitions)
+        self.broker.append(topic.name, partition, key, value, headers, timestamp)
+
+    def fork(self, name: str) -> None:
+        """Another worker, with an empty disk, takes over; what was the worker goes on as a zombie when told to."""
+        self._members[name].append(self._member(name))
+
+    def restart(self, name: str, lose_disk: bool = False) -> None:
+        """The current worker's process begins anew, on its disk or an empty one."""
+        member = self._members[name][-1]
+        self._members[name][-1] = self._member(name) if lose_disk else Member(member.agent, member.folder)
+
+    def work(self, name: str, most: int = 10**9, batch: int = 10**9, crash: int | None = None, zombie: int = 0) -> None:
+        """Lets a worker handle up to ``most`` records of each partition, in batches; ``zombie`` counts back from it.
+
+        With ``crash`` it dies at that point of its durable operations, and begins anew on its disk.
+        """
+        members = self._members[name]
+        member = members[max(0, len(members) - 1 - zombie)]
+        fault = Fault(crash)
+        try:
+            asyncio.run(self._work(member, most, batch, fault))
+        except Crash:
+            members[members.index(member)] = Member(member.agent, member.folder)
+
+    async def _work(self, member: Member, most: int, batch: int, fault: Fault) -> None:
+        agent = member.agent
+        outlet: Any = MemoryOutlet(self.broker, fault)
+        names = {topic.name for topic in (*agent.outputs, DEAD_LETTERS)}
+        for partition in range(self.broker.partitions):
+            state = member.states.get(partition)
+            log = Log(changelog(agent.name, agent.retention).name, 1)
+            if state is None:
+                place = Place(member.folder / str(partition), log, fault, MemoryStore)  # type: ignore[arg-type]
+                state = member.states[partition] = PartitionState(agent, partition, place)
+                await state.open(self.broker, self._log)
+            assert isinstance(state.store, MemoryStore)
+            state.store.fault = fault
+            stepper = Stepper(agent, dict.fromkeys(names, self.broker.partitions), partition, self._limit)
+            start = state.marker.applied + 1
+            records = self.broker.log(agent.source.name, partition)[start : start + most]
+            for first in range(0, len(records), batch):
+                await self._handle(state, stepper, records[first : first + batch], outlet)
+
+    async def _handle(self, state: PartitionState, stepper: Stepper, records: list[Record], outlet: Any) -> None:
+        while records and state.marker.applied < records[-1].offset:
+            boxes: list[Outbox] = []
+
+            def outputs(boxes: list[Outbox] = boxes) -> Any:
+                boxes.append(Outbox(outlet, outlet))
+                return boxes[-1].add
+
+            assert state.store is not None
+            result = stepper.run(records, state.marker, state.store, outputs)
+            await boxes[-1].deliver()
+            await state.commit(result.changes, result.marker, outlet, self.broker)
+            state.sweep(result.read)
+
+    def records(self, topic: Topic) -> list[Record]:
+        """What stands in a topic, partition by partition."""
+        return [record for i in range(self.broker.partitions) for record in self.broker.log(topic.name, i)]

@@ -1,0 +1,66 @@
+"""Dedup: the first event of each key goes on, a repeat goes to duplicates, or to conflicts if it says something else.
+
+Rule: spec/semantics.md, Dedup. A key is remembered for the window from its first sighting, by stream time, and is not
+refreshed by repeats. Events without a key all count.
+
+State: event_id (for an event with a key, the UUIDv5 of that key) -> first sighting.
+"""
+
+import struct
+from typing import Any
+
+from runtime.agent import Agent, Emit, State
+from runtime.changelog import Marker
+from schemas.registry import EVENT, REPEAT
+from schemas.routing import route
+from schemas.topics import CONFLICTS, DAY, DUPLICATES, EVENTS, INGEST_EVENTS, INGEST_RETENTION, WAGERS
+
+_FIRST = struct.Struct(">qIqq16s")
+"""log, partition and offset of the first sighting; stream time then; fingerprint."""
+
+_REPEATED = (
+    "tenant", "dialect", "dedup_key", "event_id", "event_name", "transaction_id", "idempotency_key", "player_id",
+    "event_time", "received_at", "payload",
+)  # fmt: skip
+_read_repeated = EVENT.reader(*_REPEATED)
+
+
+def make(window: int) -> Agent:
+    """The agent, for a window in milliseconds."""
+
+    def step(record: Any, state: State, emit: Emit) -> None:
+        value = record.value
+        event_id, fingerprint, keyed, identity, bet_key = route(value)
+        if keyed:
+            seen = state.get(event_id)
+            if seen is not None:
+                first = _FIRST.unpack(seen)
+                if state.clock - first[3] <= window:
+                    _repeat(record, state, emit, first, fingerprint)
+                    return
+            state.put(event_id, _FIRST.pack(state.log, record.partition, record.offset, state.clock, fingerprint))
+        emit.record(EVENTS, identity or event_id, value)
+        if bet_key:
+            emit.record(WAGERS, bet_key, value)
+
+    def expired(_: bytes, value: bytes, marker: Marker) -> bool:
+        return len(value) == _FIRST.size and marker.clock - _FIRST.unpack(value)[3] > window
+
+    return Agent(
+        name="dedup",
+        source=INGEST_EVENTS,
+        step=step,
+        outputs=(EVENTS, WAGERS, DUPLICATES, CONFLICTS),
+        expired=expired,
+        retention=window + INGEST_RETENTION + DAY,
+    )
+
+
+def _repeat(record: Any, state: State, emit: Emit, first: tuple[Any, ...], fingerprint: bytes) -> None:
+    same = fingerprint == first[4]
+    repeat: dict[str, Any] = dict(zip(_REPEATED, _read_repeated(record.value), strict=True))
+    if same:
+        repeat["payload"] = None
+    repeat |= {"ingest_log": state.log, "ingest_partition": record.partition, "ingest_offset": record.offset}
+    repeat |= dict(zip(("first_ingest_log", "first_ingest_partition", "first_ingest_offset"), first, strict=False))
+    emit.record(DUPLICATES if same else CONFLICTS, record.key, REPEAT.encode(repeat))

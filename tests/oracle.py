@@ -1,0 +1,146 @@
+"""What the rows must be, computed by a plain batch program from the set of accepted events.
+
+Written from spec/semantics.md, not from the agents; it shares no code with them but the decoding of amounts.
+"""
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+from typing import Any
+
+from schemas import money
+
+Event = dict[str, Any]
+
+
+def dedup(log: list[tuple[int, int, Event]], window: int) -> tuple[list[tuple[int, int]], dict[tuple[int, int], Any]]:
+    """From (partition, offset, event) in log order: stored coordinates, and repeats with the first's coordinates."""
+    first: dict[tuple[int, str], tuple[int, int, bytes]] = {}
+    clock: dict[int, int] = defaultdict(lambda: -1)
+    stored, repeats = [], {}
+    for partition, offset, event in log:
+        clock[partition] = now = max(clock[partition], event["received_at"])
+        if event["dedup_key"] is not None:
+            known = first.get((partition, event["dedup_key"]))
+            if known is not None and now - known[1] <= window:
+                kind = "duplicate" if known[2] == event["fingerprint"] else "conflict"
+                repeats[partition, offset] = (kind, (partition, known[0]))
+                continue
+            first[partition, event["dedup_key"]] = (offset, now, event["fingerprint"])
+        stored.append((partition, offset))
+    return stored, repeats
+
+
+def _amount(event: Event) -> int:
+    return money.from_bytes(event["amount"])
+
+
+def _order(event: Event) -> tuple[int, str, str]:
+    return event["event_time"], event["event_id"].hex(), event["fingerprint"].hex()
+
+
+def bets(events: list[Event]) -> dict[str, dict[str, Any]]:
+    """Rows by bet_key."""
+    groups: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if event["bet_key"]:
+            groups[event["bet_key"]].append(event)
+    return {bet_key: _bet(sorted(group, key=_order)) for bet_key, group in groups.items()}
+
+
+def _bet(events: list[Event]) -> dict[str, Any]:
+    placed = [event for event in events if event["event_name"] == "bet"]
+    settlements: list[Event] = []
+    for event in events:
+        names = [other["transaction_id"] for other in settlements]
+        same = [other["event_id"] for other in settlements]
+        if event["event_name"] != "bet":
+            repeated = event["transaction_id"] in names if event["transaction_id"] else event["event_id"] in same
+            if not repeated:
+                settlements.append(event)
+    row: dict[str, Any] = {"stake": None, "net": None, "placed_at": None, "settled_at": None, "anomalies": []}
+    if not placed:
+        about = settlements[0]
+        row |= {"status": "orphaned", "pattern": "", "count": len(settlements)}
+        row["settled_at"] = max(event["event_time"] for event in settlements)
+    else:
+        about = bet = placed[0]
+        row |= {"stake": _amount(bet), "placed_at": bet["event_time"], "pattern": "B", "status": "open", "count": 0}
+        own = bet["bet_result"] is not None and bet["bet_result_amount"] is not None
+        counting = [] if own else [event for event in settlements if event["currency"] == bet["currency"]]
+        if own:
+            row |= {"pattern": "A", "status": {"win": "won", "loss": "lost"}[bet["bet_result"]], "count": 1}
+            row |= {"net": money.from_bytes(bet["bet_result_amount"]), "settled_at": bet["event_time"]}
+        elif counting:
+            net = sum(_amount(event) for event in counting)
+            only = {"win": "won", "loss": "lost"}[counting[0]["event_name"]]
+            row |= {"net": net, "status": only if len(counting) == 1 else ("won" if net > 0 else "lost")}
+            row |= {"count": len(counting), "settled_at": max(event["event_time"] for event in counting)}
+        players = {event["player_id"] for event in settlements if event["player_id"]}
+        odd = {
+            "double_reported": own and settlements,
+            "multiple_settlements": len(counting) > 1,
+            "currency_mismatch": any(event["currency"] != bet["currency"] for event in settlements),
+            "player_mismatch": bet["player_id"] and players - {bet["player_id"]},
+            "settled_before_placed": any(event["event_time"] < bet["event_time"] for event in counting),
+            "multiple_bets": len({_order(event) for event in placed}) > 1,
+        }
+        row["anomalies"] = sorted(name for name, found in odd.items() if found)
+    row |= {name: about[name] for name in ("player_id", "game_type", "game_provider", "currency")}
+    return row
+
+
+_RANK = {"session_start": 0, "session_stop": 2, "session_end": 3}
+
+
+def sessions(events: list[tuple[Any, Event]], gap: int, lateness: int) -> list[dict[str, Any]]:
+    """Sessions of all identities; ``events`` are (coordinates, event)."""
+    groups: dict[str, list[tuple[Any, Event]]] = defaultdict(list)
+    for coordinates, event in events:
+        if event["identity"] and event["received_at"] - event["event_time"] <= lateness:
+            groups[event["identity"]].append((coordinates, event))
+    rows = []
+    for identity, group in groups.items():
+        group.sort(key=lambda item: (item[1]["event_time"], _RANK.get(item[1]["event_name"], 1),
+                                     item[1]["event_id"].hex(), item[0]))  # fmt: skip
+        cut: list[list[tuple[Any, Event]]] = []
+        for item in group:
+            if not cut or _new_session(cut[-1][-1][1], item[1], gap):
+                cut.append([])
+            cut[-1].append(item)
+        rows += [_session(identity, part) for part in cut]
+    return rows
+
+
+def _new_session(before: Event, event: Event, gap: int) -> bool:
+    if event["event_time"] - before["event_time"] > gap or before["event_name"] == "session_end":
+        return True
+    return event["event_name"] == "session_start" and before["event_name"] != "session_stop"
+
+
+def _session(identity: str, part: list[tuple[Any, Event]]) -> dict[str, Any]:
+    events = [event for _, event in part]
+    first, last = events[0], events[-1]
+    stopped = sum(
+        after["event_time"] - before["event_time"]
+        for before, after in pairwise(events)
+        if before["event_name"] == "session_stop"
+    )
+    sums: dict[str, Counter[str]] = {"bet": Counter(), "deposit": Counter(), "withdraw": Counter()}
+    for event in events:
+        if event["event_name"] in sums and event["amount"] is not None:
+            sums[event["event_name"]][event["currency"] or ""] += _amount(event)
+    return {
+        "identity": identity,
+        "first": (first["event_time"], first["event_id"]),
+        "started_at": first["event_time"],
+        "ended_at": last["event_time"],
+        "end_reason": {"session_end": "ended", "session_stop": "stopped"}.get(last["event_name"], "idle"),
+        "active_ms": last["event_time"] - first["event_time"] - stopped,
+        "events": len(events),
+        "event_counts": dict(Counter(event["event_name"] for event in events)),
+        "bets": sum(event["event_name"] == "bet" for event in events),
+        "stake": dict(sums["bet"]),
+        "deposits": dict(sums["deposit"]),
+        "withdrawals": dict(sums["withdraw"]),
+        "coordinates": {coordinates for coordinates, _ in part},
+    }
