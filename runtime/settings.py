@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     clickhouse_user: str = Field("default", description="Account that writes and migrates")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password")
     clickhouse_database: str = Field("sluice", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database")
+    clickhouse_cluster: str | None = Field(
+        None, min_length=1, description="Cluster of an outside ClickHouse: ON CLUSTER, and replicated tables"
+    )
     clickhouse_body: int = Field(256 * 1024 * 1024, ge=1024, description="Largest body that the embedded one takes")
     analyst_user: str = Field("analyst", description="Account of the embedded ClickHouse that only reads")
     analyst_password: SecretStr = Field(SecretStr(""), description="Its password")

@@ -1,0 +1,33 @@
+"""`sluice migrate [--dry-run] [--allow-destructive]`: brings ClickHouse's tables and views up to date."""
+
+import sys
+
+from runtime.settings import Settings
+from sinks.clickhouse import Refused, Unreachable, connect
+from sinks.migrate import MigrationError, Migrator
+from sinks.migrationlock import LockLost, LockTimeout
+
+
+def run(settings: Settings, dry_run: bool = False, allow_destructive: bool = False) -> int:
+    """Exit code: 0 where everything is applied, 1 where something is refused or ClickHouse does not answer."""
+    try:
+        client = connect(settings, database=False)
+        migrator = Migrator(client, settings.clickhouse_database, settings.clickhouse_cluster)
+        if dry_run:
+            _show(migrator)
+        else:
+            migrator.run(allow_destructive, say=print)
+    except (Unreachable, Refused, MigrationError, LockLost, LockTimeout) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _show(migrator: Migrator) -> None:
+    for migration in migrator.pending():
+        print(f"-- {migration.name}")
+        for statement in migration.statements:
+            note = (
+                "-- may drop or rewrite stored data: needs --allow-destructive\n" if statement.is_destructive() else ""
+            )
+            print(f"{note}{migrator.sql(statement)};\n")

@@ -1,0 +1,58 @@
+"""The connection to ClickHouse, embedded or outside, and who it is that asks.
+
+Errors: Unreachable, Refused. Both say in a sentence what to mend.
+"""
+
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+
+from runtime.settings import Settings
+
+AUTHENTICATION_FAILED = 516
+UNKNOWN_DATABASE = 81
+
+
+class Unreachable(Exception):  # noqa: N818
+    """ClickHouse does not answer."""
+
+
+class Refused(Exception):  # noqa: N818
+    """ClickHouse answers, and does not let us in."""
+
+
+def connect(settings: Settings, database: bool = True) -> Client:
+    """A client for plain queries, safe to use from several threads. Without ``database``, in none of its own.
+
+    Raises Unreachable, Refused.
+    """
+    url = urlsplit(settings.clickhouse_url())
+    try:
+        return clickhouse_connect.get_client(
+            host=url.hostname or "127.0.0.1",
+            port=url.port or (8443 if url.scheme == "https" else 8123),
+            interface=url.scheme,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password.get_secret_value(),
+            database=settings.clickhouse_database if database else "__default__",
+            autogenerate_session_id=False,
+            query_retries=0,
+            client_name="sluice",
+        )
+    except DatabaseError as error:
+        if error.code == AUTHENTICATION_FAILED:
+            raise Refused(
+                f"ClickHouse at {settings.clickhouse_url()} refuses the account {settings.clickhouse_user}:"
+                " check SLUICE_CLICKHOUSE_USER and SLUICE_CLICKHOUSE_PASSWORD"
+            ) from None
+        if error.code == UNKNOWN_DATABASE:
+            raise Refused(
+                f"ClickHouse at {settings.clickhouse_url()} has no database {settings.clickhouse_database}:"
+                " run `sluice migrate`"
+            ) from None
+        said = "answers with an error" if error.code else "does not answer"
+        raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} {said}: {error}") from error
+    except (ClickHouseError, OSError) as error:
+        raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer: {error}") from error
