@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.dialects.base import Idempotency, Refusal
+from gateway.dialects.base import Fault, Idempotency, Refusal
 from runtime.metrics import IDEMPOTENT, INDEX_FAILURES
 
 log = logging.getLogger("sluice.idempotency")
@@ -147,8 +147,8 @@ def _judge(dialect: str, wanted: Idempotency, first: Outcome) -> Outcome:
     IDEMPOTENT.labels(dialect, "conflict").inc()
     detail = "this idempotency key was used with another payload"
     if wanted.conflict == 409:
-        raise Refusal(409, detail, error="idempotency_conflict")
-    raise Refusal(wanted.conflict, detail)
+        raise Refusal(409, detail, [Fault("idempotency_key", detail)], error="idempotency_conflict")
+    raise Refusal(wanted.conflict, detail, [Fault("Idempotency-Key", detail)])
 
 
 def _away(error: IndexAway) -> None:
