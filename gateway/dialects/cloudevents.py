@@ -64,6 +64,7 @@ ATTRIBUTES = ("specversion", "id", "source", "datacontenttype", "dataschema")
 """Attributes without a column."""
 
 _extension = re.compile("[a-z0-9]+").fullmatch
+_LOWER = "must be named in lower-case letters and digits"
 _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
@@ -102,7 +103,7 @@ def _rules(event: CloudEvent, extensions: Mapping[str, Any], received_at: int) -
             faults.append(Fault("data_base64", "must be Base64"))
     for name, item in extensions.items():
         if not _extension(name):
-            faults.append(Fault(name[: jsontext.PATH], "must be named in lower-case letters and digits"))
+            faults.append(Fault(name[: jsontext.PATH], _LOWER))
         elif not isinstance(item, str | bool | Number):
             faults.append(Fault(name[: jsontext.PATH], "must be a text, a number, true or false"))
     return faults
@@ -132,7 +133,9 @@ def _binary(drafts: Drafts, content_type: str, media_type: str) -> Event:
     request = drafts.request
     value, faults = _attributes(request.headers)
     piece = Piece(value, request.body)
-    if request.body:
+    if not content_type.isprintable():
+        faults.append(Fault("Content-Type", "must be printable"))
+    elif request.body:
         value["datacontenttype"] = content_type
         if media_type.endswith(("/json", "+json")):
             data = jsontext.read(request.body)
@@ -144,7 +147,8 @@ def _binary(drafts: Drafts, content_type: str, media_type: str) -> Event:
     for fault in draft.faults:
         if fault.field.split(".", 1)[0] not in ("data", "datacontenttype"):
             fault.field = f"ce-{fault.field}"
-    drafts.faults += faults
+    named = {fault.field for fault in faults}
+    drafts.faults = faults + [fault for fault in drafts.faults if fault.field not in named]
     drafts.refuse_faults()
     return drafts.event(piece, draft)
 
@@ -156,14 +160,15 @@ def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[Fault]
     for header, text in headers.items():
         if not header.startswith("ce-"):
             continue
-        name = header[3:]
-        if name in ("datacontenttype", "data", "data_base64"):
+        name, decoded = header[3:], _decoded(text)
+        if name in ("datacontenttype", "data"):
             faults.append(Fault(header, "must not be sent: Content-Type and the body say it"))
-            continue
-        decoded = _decoded(text)
-        if decoded is None:
+        elif not _extension(name):
+            faults.append(Fault(ascii(header)[1:-1][: jsontext.PATH], _LOWER))
+        elif decoded is None:
             faults.append(Fault(header, "must be printable, or UTF-8 in percent-encoding"))
-        found[name] = decoded if decoded is not None else "?"
+        else:
+            found[name] = decoded
     return found, faults
 
 

@@ -13,7 +13,7 @@ from tests.property.json_texts import OBJECTS, RANDOM, VALUES, spell
 
 
 @given(VALUES)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_canonical_json_is_rfc_8785_with_the_digits_as_sent(value: Any) -> None:
     assert canonical(value).decode() == json_reference.canonical(value)
 

@@ -39,7 +39,7 @@ def test_every_spelling_of_a_value_is_read_as_that_value(value: Any, random: Ran
 
 
 @given(damaged(VALUES) | st.binary(max_size=60))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_what_the_reference_refuses_is_refused_and_nothing_else(body: bytes) -> None:
     assert ours(body) == theirs(body)
 
@@ -69,7 +69,7 @@ def test_so_is_a_batch_among_other_members(
 
 
 @given(damaged(st.lists(VALUES, max_size=4)))
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=350, deadline=None)
 def test_a_damaged_batch_is_refused_as_the_reference_refuses_it(body: bytes) -> None:
     try:
         batch = jsontext.read_array(body, 100)
@@ -83,7 +83,7 @@ def test_a_damaged_batch_is_refused_as_the_reference_refuses_it(body: bytes) -> 
 
 
 @given(damaged(st.dictionaries(st.sampled_from(["events", "a"]), VALUES | st.lists(VALUES, max_size=3))))
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=350, deadline=None)
 def test_a_damaged_member_is_refused_as_the_reference_refuses_it(body: bytes) -> None:
     whole = theirs(body)
     try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway import values
 from gateway.jsontext import Number
-from tests.property.json_texts import numbers
+from tests.property.json_texts import NUMBERS
 
 DAY = 24 * 60 * 60 * 1000
 
@@ -37,7 +37,7 @@ def exact_amount(digits: str) -> int | None:
 
 
 @given(plain_numbers())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_amounts_are_exact(digits: str) -> None:
     expected = exact_amount(digits)
     for value in (Number(digits), digits):
@@ -48,8 +48,8 @@ def test_amounts_are_exact(digits: str) -> None:
             assert values.amount(value) == expected
 
 
-@given(numbers())
-@settings(max_examples=1500, deadline=None)
+@given(NUMBERS)
+@settings(max_examples=800, deadline=None)
 def test_no_number_is_too_much(digits: str) -> None:
     amount = values.lenient(values.amount)(Number(digits))
     assert amount is None or abs(amount) < 10**38
@@ -59,11 +59,13 @@ def test_no_number_is_too_much(digits: str) -> None:
 
 
 @given(st.text(max_size=12) | st.text("0123456789.eE+- _", max_size=12))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_an_amount_in_a_text_is_digits(text: str) -> None:
     amount = values.lenient(values.amount)(text)
-    allowed = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text, re.ASCII)
-    assert (amount is None) == (allowed is None or (len(text) < 10 and exact_amount(text) is None)) or len(text) >= 10
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text, re.ASCII):
+        assert amount is None
+    elif len(text) < 8:  # else the exponent may be beyond what a Fraction can bear
+        assert amount == exact_amount(text)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_no_amount(value: object) -> None:
 
 
 @given(plain_numbers())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_unix_times_are_cut_to_the_millisecond(digits: str) -> None:
     number = Fraction(Decimal(digits))
     time = values.lenient(values.unix_time)(Number(digits))
@@ -101,7 +103,7 @@ def test_rfc_3339_times_are_exact(moment: datetime, precision: str, separator: s
 
 
 @given(st.text(max_size=30) | st.text("0123456789-:TZ.+ ", max_size=30))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_no_text_makes_more_than_a_value_error(text: str) -> None:
     for read in (values.iso_time, values.rfc3339_time):
         time = values.lenient(read)(text)
@@ -111,8 +113,8 @@ def test_no_text_makes_more_than_a_value_error(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["2024-01-15T10:30:00", "2024-01-15", "2024-01-15T10:30Z", "2024-01-15T10:30:00+0530", "2024-01-15 10:30:00Z",
-     "2024-02-30T10:30:00Z", "2024-01-15T10:30:00Z ", "2024-01-15T24:00:00Z", "1899-12-31T23:59:59Z", "20240115T103000Z",
-     "1900-01-01T00:00:00+00:01", "2024-01-15T10:30:00,5Z", "٢٠٢٤-01-15T10:30:00Z"],
+     "2024-02-30T10:30:00Z", "2024-01-15T10:30:00Z ", "2024-01-15T24:00:00Z", "1899-12-31T23:59:59Z",
+     "20240115T103000Z", "1900-01-01T00:00:00+00:01", "2024-01-15T10:30:00,5Z", "٢٠٢٤-01-15T10:30:00Z"],
 )  # fmt: skip
 def test_no_rfc_3339(text: str) -> None:
     with pytest.raises(ValueError):
