@@ -235,6 +235,7 @@ def test_pages(served: Gateway) -> None:
 def test_logs_hold_no_secret_and_no_body(broker: str, served: Gateway) -> None:
     secret = make_key(broker, [served])
     ask(served, "POST", "/v1/events", secret, content=b'{"confidential": 1}', headers={"X-Request-Id": "logged-1"})
+    await_that(lambda: "logged-1" in served.log.read_text(), 5)
     lines = [json.loads(line) for line in served.log.read_text().splitlines()]
     (line,) = [line for line in lines if line.get("request_id") == "logged-1"]
     assert (line["status"], line["route"], line["dialect"]) == (400, "POST /v1/events", "scrip")
