@@ -32,7 +32,10 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.when not in MOMENTS:
             raise ValueError(f"kind is one of {KINDS}, when one of {MOMENTS}")
-        re.compile(self.table)
+        try:
+            re.compile(self.table)
+        except re.error as error:
+            raise ValueError(f"table is no regular expression: {error}") from None
 
     def strikes(self, kind: str, statement: str, when: str) -> bool:
         """Whether it applies; counted."""

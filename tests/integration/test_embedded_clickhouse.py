@@ -1,0 +1,364 @@
+"""The embedded ClickHouse over plain HTTP, as curl and BI tools speak it: what the real server's documents promise."""
+
+import gzip
+import json
+import subprocess
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import pytest
+import requests
+from requests.auth import HTTPBasicAuth
+
+from embedded.clickhouse import ClickHouse
+from embedded.clickhouse.coding import CODECS
+from runtime.settings import load
+
+SLOW = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    settings = load(
+        clickhouse_password="secret é",
+        analyst_password="reader",
+        analyst_memory=50 * 1024 * 1024,
+        analyst_seconds=3,
+        clickhouse_body=4 * 1024 * 1024,
+    )
+    with_space = tmp_path_factory.mktemp("click house")
+    server = ClickHouse(with_space, settings=settings)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def ask(server: ClickHouse, namespace: str) -> Callable[..., requests.Response]:
+    """A POST by the writing account, in a database of the test's own."""
+    account: Any = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "secret é".encode()}
+
+    def post(body: str | bytes = b"", *, headers: Any = None, **params: Any) -> requests.Response:
+        body = body.encode() if isinstance(body, str) else body
+        return requests.post(server.address, body, params=params, headers=own | (headers or {}), timeout=60)
+
+    own: Any = {**account, "X-ClickHouse-Database": namespace}
+    created = requests.post(server.address, f"CREATE DATABASE {namespace}".encode(), headers=account, timeout=60)
+    assert created.status_code == 200, created.text
+    return post
+
+
+def test_says_that_it_is_there(server: ClickHouse) -> None:
+    for path in ("/ping", "/replicas_status", "/"):
+        answer = requests.get(server.address + path, auth=HTTPBasicAuth("analyst", "reader"), timeout=5)
+        assert (answer.status_code, answer.text) == (200, "Ok.\n")
+    assert requests.get(server.address + "/nothing", timeout=5).status_code == 404
+    assert requests.post(server.address + "/_fault", json={}, timeout=5).status_code == 404
+
+
+def test_takes_a_query_by_url_by_body_and_by_both(ask: Callable[..., requests.Response]) -> None:
+    assert ask(query="SELECT 1").text == "1\n"
+    assert ask("SELECT 2").text == "2\n"
+    assert ask("+ 3", query="SELECT 1").text == "4\n"
+
+
+def test_answers_in_every_format_and_says_which(ask: Callable[..., requests.Response]) -> None:
+    answer = ask("SELECT 1 AS a, 'x' AS b FORMAT JSON", default_format="CSV")
+    assert answer.json()["data"] == [{"a": 1, "b": "x"}]
+    assert answer.headers["X-ClickHouse-Format"] == "JSON"
+    assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
+    assert ask("SELECT 1, 'x'", default_format="CSV").text == '1,"x"\n'
+    assert ask("SELECT 1, 'x'", headers={"X-ClickHouse-Format": "JSONCompactEachRow"}).text == '[1, "x"]\n'
+    assert ask("SELECT 1 AS a FORMAT Parquet").content[:4] == b"PAR1"
+    assert ask("SELECT 1 AS a FORMAT Markdown").text == "| a |\n|-:|\n| 1 |\n"
+    assert ask("SELECT 1 FORMAT Nonsense").status_code == 404
+
+
+def test_plain_queries_of_a_bi_tool(ask: Callable[..., requests.Response], namespace: str) -> None:
+    ask("CREATE TABLE t (a UInt8 COMMENT 'first', b String) ENGINE = MergeTree ORDER BY a COMMENT 'a table'")
+    assert ask("SHOW TABLES").text == "t\n"
+    assert namespace in ask("SHOW DATABASES").text
+    assert ask("DESCRIBE t").text.splitlines()[0].split("\t")[:2] == ["a", "UInt8"]
+    columns = f"SELECT name, type, comment FROM system.columns WHERE database = '{namespace}' ORDER BY position"
+    assert ask(columns).text == "a\tUInt8\tfirst\nb\tString\t\n"
+    assert ask(f"SELECT comment FROM system.tables WHERE database = '{namespace}'").text == "a table\n"
+    assert ask("EXISTS TABLE t").text == "1\n"
+    assert ask("SELECT table_name FROM information_schema.tables WHERE table_schema = currentDatabase()").text == "t\n"
+
+
+def test_inserts_by_url_and_body_in_any_format(ask: Callable[..., requests.Response]) -> None:
+    ask("CREATE TABLE t (a UInt32, b String) ENGINE = MergeTree ORDER BY a")
+    answer = ask("1\tx\n2\ty\n", query="INSERT INTO t FORMAT TabSeparated")
+    assert json.loads(answer.headers["X-ClickHouse-Summary"])["written_rows"] == "2"
+    ask('INSERT INTO t FORMAT JSONEachRow\n{"a": 3, "b": "z"}')
+    ask("(4, 'v;'), (5, 'FORMAT')", query="INSERT INTO t (a, b) VALUES")
+    ask("INSERT INTO t SELECT 6, 's'")
+    ask("INSERT INTO t VALUES ({n:UInt32}, {s:String})", param_n="7", param_s="it's")
+    native = ask("SELECT 8 :: UInt32 AS a, 'n' AS b FORMAT Native").content
+    ask(b"INSERT INTO t FORMAT Native\n" + native)
+    assert ask("SELECT * FROM t ORDER BY a FORMAT CSV").text == (
+        '1,"x"\n2,"y"\n3,"z"\n4,"v;"\n5,"FORMAT"\n6,"s"\n7,"it\'s"\n8,"n"\n'
+    )
+
+
+def test_an_insert_is_whole_or_not_at_all(ask: Callable[..., requests.Response]) -> None:
+    ask("CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+    rows = "".join(f"{n}\n" for n in range(50_000))
+    answer = ask(rows + "no number\n", query="INSERT INTO t FORMAT TSV")
+    assert answer.status_code == 400
+    assert ask("SELECT count() FROM t").text == "0\n"
+
+
+def test_settings_apply_to_their_request_alone(ask: Callable[..., requests.Response]) -> None:
+    assert ask("SELECT getSetting('max_threads')", max_threads="3").text == "3\n"
+    assert ask("SELECT getSetting('max_threads')", max_threads="1").text == "1\n"
+    ask("SET max_threads = 7")
+    assert ask("SELECT getSetting('max_threads') = 7", session_id="s").text == "0\n"
+    refused = ask("SELECT 1", no_such_setting="1")
+    assert (refused.status_code, refused.headers["X-ClickHouse-Exception-Code"]) == (404, "115")
+    ask("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10")
+    for value in ("1", "2"):
+        ask(value, query="INSERT INTO t FORMAT TSV", insert_deduplication_token="same")
+    assert ask("SELECT count() FROM t").text == "1\n"
+
+
+def test_parameters_are_values_never_sql(ask: Callable[..., requests.Response]) -> None:
+    assert ask("SELECT {s:String}", param_s="'; DROP TABLE t; --").text == "\\'; DROP TABLE t; --\n"
+    assert ask("SELECT {a:Array(UInt8)}[2]", param_a="[1,2]").text == "2\n"
+    assert ask("SELECT {n:Nullable(String)} IS NULL", param_n="\\N").text == "1\n"
+    assert ask("SELECT {x:UInt8}", param_x="abc").headers["X-ClickHouse-Exception-Code"] == "457"
+    assert ask("SELECT {x:UInt8}").headers["X-ClickHouse-Exception-Code"] == "456"
+
+
+def test_databases(ask: Callable[..., requests.Response], namespace: str) -> None:
+    assert ask("SELECT currentDatabase()").text == f"{namespace}\n"
+    answer = ask("SELECT currentDatabase()", headers={"X-ClickHouse-Database": ""}, database="system")
+    assert answer.text == "system\n"
+    assert ask("SELECT 1", headers={"X-ClickHouse-Database": "a`b"}).headers["X-ClickHouse-Exception-Code"] == "81"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("", 400, 62),
+        ("SELEC 1", 400, 62),
+        ("SELECT 1; SELECT 2", 400, 62),
+        ("SELECT * FROM no_table", 404, 60),
+        ("SELECT no_column", 404, 47),
+        ("SELECT no_function(1)", 404, 46),
+        ("INSERT INTO no_table VALUES (1)", 404, 60),
+        ("SELECT throwIf(1)", 500, 395),
+        ("SELECT toUInt8('x')", 400, 6),
+        ("SELECT 1 INTO OUTFILE '/tmp/never'", 500, 358),
+        ("INSERT INTO FUNCTION file('never.csv') FROM INFILE 'x'", 500, 358),
+    ],
+)
+def test_errors_have_clickhouses_codes_and_status(
+    ask: Callable[..., requests.Response], query: str, status: int, code: int
+) -> None:
+    answer = ask(query) if query else ask(" ")
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
+    assert answer.text.startswith(f"Code: {code}. DB::Exception: ")
+
+
+@pytest.mark.parametrize("encoding", sorted(CODECS))
+def test_compressed_bodies_both_ways(ask: Callable[..., requests.Response], encoding: str) -> None:
+    ask("CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+    rows = b"".join(b"%d\n" % n for n in range(20_000))
+    packed = bytes(CODECS[encoding].compress(rows))
+    answer = ask(packed, query="INSERT INTO t FORMAT TSV", headers={"Content-Encoding": encoding})
+    assert answer.status_code == 200, answer.text
+    if encoding in ("gzip", "deflate"):  # what requests unpacks by itself
+        for form in ("TSV", "JSONStringsEachRow"):
+            read = ask(
+                f"SELECT a FROM t ORDER BY a FORMAT {form}",
+                headers={"Accept-Encoding": encoding},
+                enable_http_compression=1,
+            )
+            assert read.headers["Content-Encoding"] == encoding
+            assert len(read.text.splitlines()) == 20_000
+    bad = ask(packed[:-5], query="INSERT INTO t FORMAT TSV", headers={"Content-Encoding": encoding})
+    assert bad.headers["X-ClickHouse-Exception-Code"] == "271"
+    assert ask("SELECT count() FROM t").text == "20000\n"
+
+
+@pytest.mark.parametrize("encoding", ["lz4", "zstd", "br", "gzip", "deflate"])
+def test_a_compressed_answer_in_pieces_is_one_stream(server: ClickHouse, encoding: str) -> None:
+    params: Any = {"query": "SELECT number FROM numbers(300000) FORMAT TSV", "enable_http_compression": 1}
+    answer = requests.get(
+        server.address,
+        params=params,
+        headers={"Accept-Encoding": f"{encoding}, xz;q=0"},
+        auth=HTTPBasicAuth(b"default", "secret é".encode()),
+        stream=True,
+        timeout=60,
+    )
+    assert answer.headers["Content-Encoding"] == encoding
+    unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(encoding, CODECS[encoding].decompress)
+    assert bytes(unpack(answer.raw.read())) == b"".join(b"%d\n" % n for n in range(300_000))
+
+
+def test_a_body_is_bounded_as_sent_and_as_unpacked(ask: Callable[..., requests.Response]) -> None:
+    assert ask(b"x" * (4 * 1024 * 1024 + 1)).status_code == 413
+    bomb = bytes(cramjam.gzip.compress(b"0" * (64 * 1024 * 1024)))
+    assert ask(bomb, headers={"Content-Encoding": "gzip"}).status_code == 413
+    assert ask("SELECT 1", headers={"Content-Encoding": "rot13"}).headers["X-ClickHouse-Exception-Code"] == "89"
+    assert ask("SELECT 1", compress=1).status_code == 501
+
+
+def test_accounts_by_header_basic_and_url(server: ClickHouse) -> None:
+    url = server.address
+    assert requests.post(url, "SELECT 1", timeout=5).status_code == 403
+    assert requests.post(url, "SELECT 1", auth=("analyst", "reader"), timeout=5).text == "1\n"
+    assert requests.post(url, "SELECT 1", params={"user": "analyst", "password": "reader"}, timeout=5).text == "1\n"
+    key = {"X-ClickHouse-User": "analyst", "X-ClickHouse-Key": "reader"}
+    assert requests.post(url, "SELECT 1", headers=key, timeout=5).text == "1\n"
+    for wrong in (("analyst", ""), ("nobody", "reader"), ("default", "reader")):
+        refused = requests.post(url, "SELECT 1", auth=wrong, timeout=5)
+        assert (refused.status_code, refused.headers["X-ClickHouse-Exception-Code"]) == (403, "516")
+    assert requests.post(url, "SELECT 1", headers={"Authorization": "Basic ?"}, timeout=5).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "CREATE TABLE x (a Int8) ENGINE = Memory",
+        "CREATE TEMPORARY TABLE x (a Int8)",
+        "INSERT INTO t VALUES (1)",
+        "INSERT INTO t FORMAT TSV\n1",
+        "INSERT INTO t SELECT 1",
+        "ALTER TABLE t DELETE WHERE 1",
+        "DROP DATABASE system",
+        "SYSTEM FLUSH LOGS",
+        "KILL QUERY WHERE 1",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+        "SELECT 1 SETTINGS max_execution_time = 1000",
+        "SET readonly = 0",
+        "BACKUP DATABASE system TO Disk('a', 'b')",
+    ],
+)
+def test_an_analyst_only_reads(server: ClickHouse, query: str) -> None:
+    answer = requests.post(server.address, query, auth=("analyst", "reader"), timeout=10)
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "164", answer.text
+
+
+def test_an_analysts_queries_are_limited(server: ClickHouse) -> None:
+    def ask(query: str, **params: str) -> str | None:
+        answer = requests.post(server.address, query, auth=("analyst", "reader"), params=params, timeout=30)
+        return answer.headers.get("X-ClickHouse-Exception-Code")
+
+    assert ask(SLOW) == "159"
+    assert ask("SELECT length(groupArray(number)) FROM numbers(1000000000)") == "241"
+    assert ask("SELECT 1", max_memory_usage="0") == "164"
+    assert ask("SELECT 1", readonly="0") == "164"
+    assert ask("SELECT count() FROM system.tables") is None
+
+
+def test_a_get_writes_nothing(ask: Callable[..., requests.Response], server: ClickHouse) -> None:
+    def get(query: str) -> requests.Response:
+        credentials = {"user": "default", "password": "secret é"}
+        return requests.get(server.address, params={"query": query, **credentials}, timeout=10)
+
+    assert get("CREATE DATABASE by_get").headers["X-ClickHouse-Exception-Code"] == "164"
+    assert get("SELECT 1").text == "1\n"
+
+
+def test_web_pages_from_elsewhere_get_nothing(server: ClickHouse) -> None:
+    auth = ("analyst", "reader")
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+        assert requests.post(server.address, "SELECT 1", auth=auth, headers=headers, timeout=5).status_code == 403
+    same = {"Origin": server.address}
+    assert requests.post(server.address, "SELECT 1", auth=auth, headers=same, timeout=5).text == "1\n"
+
+
+def test_long_queries_hold_up_neither_reads_nor_inserts(ask: Callable[..., requests.Response]) -> None:
+    ask("CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+    with ThreadPoolExecutor(6) as threads:
+        slow = [threads.submit(ask, SLOW, max_execution_time=4, max_threads=1) for _ in range(6)]
+        time.sleep(0.5)
+        for n in range(5):
+            assert ask(f"{n}\n", query="INSERT INTO t FORMAT TSV").status_code == 200
+        assert ask("SELECT count() FROM t").text == "5\n"
+        assert not any(query.done() for query in slow)
+        assert {query.result().headers["X-ClickHouse-Exception-Code"] for query in slow} == {"159"}
+
+
+@pytest.mark.parametrize("form", ["TSV", "JSON"])
+def test_a_query_whose_client_goes_away_is_cancelled(ask: Callable[..., requests.Response], form: str) -> None:
+    with pytest.raises(requests.Timeout):
+        _impatient(ask, f"{SLOW} AND 'tag{form}' != '' FORMAT {form}")
+    running = f"SELECT count() FROM system.processes WHERE query LIKE '%tag{form}%' AND query NOT LIKE '%processes%'"
+    _await(lambda: ask(running).text == "0\n")
+
+
+def _impatient(ask: Callable[..., requests.Response], query: str) -> None:
+    post = requests.Session.request
+
+    def hurried(self: requests.Session, *args: object, **kwargs: object) -> requests.Response:
+        return post(self, *args, **{**kwargs, "timeout": 1})  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "request", hurried)
+        ask(query)
+
+
+def _await(condition: Callable[[], bool], limit: float = 20) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_error_late_in_a_streamed_answer_is_marked(ask: Callable[..., requests.Response]) -> None:
+    late = "SELECT number, throwIf(number = 2000000) FROM numbers(3000000) SETTINGS max_threads = 1 FORMAT TSV"
+    answer = ask(late)
+    assert answer.status_code == 200
+    tag = answer.headers["X-ClickHouse-Exception-Tag"]
+    assert answer.text.endswith(f" {tag}\r\n__exception__\r\n")
+    assert "Code: 395" in answer.text[-1000:]
+    assert ask(late, wait_end_of_query=1).status_code == 500
+
+
+def test_curl(server: ClickHouse) -> None:
+    command = ["curl", "-sS", "-m", "10", "--user", "analyst:reader", server.address, "-d", "SELECT version()"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.startswith("26.")
+
+
+def test_many_at_once(ask: Callable[..., requests.Response]) -> None:
+    ask("CREATE TABLE t (a UInt32, b UInt32) ENGINE = MergeTree ORDER BY a")
+    failures: list[str] = []
+
+    def work(writer: int) -> None:
+        for n in range(20):
+            answer = ask(f"{writer}\t{n}\n", query="INSERT INTO t FORMAT TSV")
+            read = ask(f"SELECT count() FROM t WHERE a = {writer}")
+            if answer.status_code != 200 or read.text != f"{n + 1}\n":
+                failures.append(answer.text + read.text)
+
+    threads = [threading.Thread(target=work, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert ask("SELECT count() FROM t").text == "160\n"
+
+
+def test_a_second_server_on_the_folder_is_refused(server: ClickHouse, tmp_path: Path) -> None:
+    from embedded.place import PlaceError
+
+    second = ClickHouse(server.folder)
+    second._claim_wait = 0
+    with pytest.raises(PlaceError, match="is in use by another process"):
+        second.start()
+    other = ClickHouse(tmp_path, server.port)
+    with pytest.raises(PlaceError, match="--clickhouse-port"):
+        other.start()
