@@ -156,8 +156,12 @@ def compile_encoder(schema: Schema, header: bytes = b"") -> Encode:
     return encode
 
 
-def compile_decoder(schema: Schema, wanted: Sequence[str], start: int, defaults: Mapping[str, Any]) -> Decode:
+def compile_decoder(
+    schema: Schema, wanted: Sequence[str], start: int, defaults: Mapping[str, Any], text: bool = True
+) -> Decode:
     """A function from a record's bytes to the ``wanted`` fields, in that order.
+
+    Without ``text``, strings stay the UTF-8 bytes that they are, for whoever only passes them on: half the time.
 
     ``schema`` is the writer's; a wanted field that it lacks takes its value from ``defaults``. The record begins at
     ``start``; what stands before it is the caller's to check. Reading stops behind the last wanted field, so only a
@@ -169,7 +173,7 @@ def compile_decoder(schema: Schema, wanted: Sequence[str], start: int, defaults:
     lines = ["def decode(data):", f"    at = {start}", "    try:", "        pass"]
     for i, field in enumerate(fields[: last + 1]):
         name = f"v{i}" if field["name"] in present else None
-        lines += ["        " + line for line in _read(*_field(field["type"]), name)]
+        lines += ["        " + line for line in _read(*_field(field["type"]), name, text)]
     end = "at != len(data)" if last == len(fields) - 1 else "at > len(data)"
     lines += [
         "    except (IndexError, UnicodeDecodeError) as error:",
@@ -184,7 +188,7 @@ def compile_decoder(schema: Schema, wanted: Sequence[str], start: int, defaults:
     return decode
 
 
-def _read(optional: bool, kind: str, size: int, name: str | None) -> list[str]:
+def _read(optional: bool, kind: str, size: int, name: str | None, text: bool) -> list[str]:
     """The lines that read a field into ``name``, or step over it."""
     if kind in ("string", "bytes"):
         lines = [
@@ -195,7 +199,7 @@ def _read(optional: bool, kind: str, size: int, name: str | None) -> list[str]:
             "    if n < 0: raise DecodeError('a negative length')",
         ]
         if name:
-            lines.append(f"{name} = data[at:at + n]" + (".decode()" if kind == "string" else ""))
+            lines.append(f"{name} = data[at:at + n]" + (".decode()" if text and kind == "string" else ""))
         lines.append("at += n")
     elif kind == "fixed":
         lines = [f"{name} = data[at:at + {size}]"] if name else []

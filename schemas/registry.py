@@ -72,7 +72,7 @@ class RecordType:
         self.latest = max(versions, key=lambda version: version.number)
         self.name = self.latest.name
         self.versions = {version.header: version for version in versions}
-        self._decoders: dict[tuple[bytes, tuple[str, ...]], Decode] = {}
+        self._decoders: dict[tuple[bytes, tuple[str, ...], bool], Decode] = {}
         self._encoder = self._compile()
 
     def _compile(self) -> Encode:
@@ -105,15 +105,18 @@ class RecordType:
             raise DecodeError(f"not a record of {self.name}: {len(data) - source.tell()} bytes too many")
         return record  # type: ignore[no-any-return]
 
-    def reader(self, *wanted: str) -> Decode:
-        """A function from the bytes to the ``wanted`` fields in that order, whatever version wrote them."""
-        own = self._decoder(self.latest.header, wanted)
+    def reader(self, *wanted: str, text: bool = True) -> Decode:
+        """A function from the bytes to the ``wanted`` fields in that order, whatever version wrote them.
+
+        Without ``text``, strings are left as UTF-8 bytes.
+        """
+        own = self._decoder(self.latest.header, wanted, text)
         head = self.latest.header
 
         def read(data: bytes) -> tuple[Any, ...]:
             if data[:HEADER] == head:
                 return own(data)
-            return self._decoder(self.version_of(data).header, wanted)(data)
+            return self._decoder(self.version_of(data).header, wanted, text)(data)
 
         return read
 
@@ -127,12 +130,17 @@ class RecordType:
             raise UnknownSchema(header)
         return version
 
-    def _decoder(self, header: bytes, wanted: tuple[str, ...]) -> Decode:
-        found = self._decoders.get((header, wanted))
+    def _decoder(self, header: bytes, wanted: tuple[str, ...], text: bool) -> Decode:
+        found = self._decoders.get((header, wanted, text))
         if found is None:
             schema = self.versions[header].schema
-            found = compile_decoder(schema, wanted, HEADER, self.latest.defaults())
-            self._decoders[header, wanted] = found
+            defaults = self.latest.defaults()
+            if not text:
+                defaults = {
+                    name: value.encode() if isinstance(value, str) else value for name, value in defaults.items()
+                }
+            found = compile_decoder(schema, wanted, HEADER, defaults, text)
+            self._decoders[header, wanted, text] = found
         return found
 
 

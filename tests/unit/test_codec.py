@@ -64,6 +64,7 @@ def records(kind: registry.RecordType) -> st.SearchStrategy[dict[str, Any]]:
 def test_writes_and_reads_what_fastavro_does(kind: registry.RecordType) -> None:
     names = [field["name"] for field in kind.latest.schema["fields"]]
     read_all, read_some = kind.reader(*names), kind.reader(*names[1::3])
+    read_raw = kind.reader(*names, text=False)
 
     @given(records(kind))
     @settings(max_examples=150, deadline=None)
@@ -75,6 +76,8 @@ def test_writes_and_reads_what_fastavro_does(kind: registry.RecordType) -> None:
         assert kind.decode(data) == record
         assert read_all(data) == tuple(record[name] for name in names)
         assert read_some(data) == tuple(record[name] for name in names[1::3])
+        raw = {name: value.encode() if isinstance(value, str) else value for name, value in record.items()}
+        assert read_raw(data) == tuple(raw[name] for name in names)
 
     check()
 
