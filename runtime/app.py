@@ -13,6 +13,7 @@
 """
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ class BatchApp(faust.App):
 
 def batch_app(group: str, settings: Settings) -> BatchApp:
     """A new app in the consumer group ``group``. Create it within a running loop."""
-    app = BatchApp(group, **options(settings, settings.data_dir / "faust" / f"{group}-{settings.slot}"))
+    for talker in ("faust", "mode", "runtime.app", "runtime.transport"):
+        logging.getLogger(talker).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # it warns of every timer that a busy loop delays
+    folder = settings.data_dir / "faust" / f"{group}-{settings.slot}"
+    folder.mkdir(parents=True, exist_ok=True)
+    app = BatchApp(group, **options(settings, folder))
     app.transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
     return app
 

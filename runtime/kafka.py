@@ -114,5 +114,5 @@ class LogReader:
             await consumer.stop()
 
 
-RETRIABLE = (KafkaError, OSError, asyncio.TimeoutError)
+RETRIABLE = (KafkaError, ConnectionError, TimeoutError)
 """What a broker that is away or changing makes of any call: wait and try again."""

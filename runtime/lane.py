@@ -24,7 +24,7 @@ from runtime.ledger import Ledger
 from runtime.partition import PartitionState, Place
 from runtime.producer import Outbox, Outlet, SendFailed
 from runtime.step import Gap, Result, Stepper, TooManyLetters
-from runtime.store import StateDamaged, StateInUse
+from runtime.store import StateDamaged, StateFailed, StateInUse
 from runtime.transport import Run
 from schemas.registry import UnknownSchema
 
@@ -149,7 +149,7 @@ class Lane:
                 self._gap = gap
             except (TooManyLetters, StateInUse, ChangelogError) as error:
                 raise Fatal(str(error)) from error
-            except (SendFailed, Behind, StateDamaged, MemoryError, *RETRIABLE) as error:
+            except (SendFailed, Behind, StateDamaged, StateFailed, MemoryError, OSError, *RETRIABLE) as error:
                 log.warning("%s waits %.1f s after %r", self.name, backoff, error)
                 self.opened = False
                 if isinstance(error, StateDamaged):

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(0.5, gt=0, description="Longest wait for Redis; then the gateway goes on alone")
 
     # Worker and sink
-    session_timeout: float = Field(15, ge=6, description="A worker that is silent for so long loses its partitions")
+    session_timeout: float = Field(15, ge=1, description="A worker that is silent for so long loses its partitions")
     produce_timeout: float = Field(
         30, gt=0, description="A send that is not acknowledged within this time is made anew"
     )
@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     accept_loss: Annotated[tuple[int, int] | None, NoDecode] = Field(
         None, description="Offsets FROM-TO of an input deleted before it was read, which a person accepts to lose"
     )
+    worker_host: str = Field("127.0.0.1", description="Address on which worker and sink serve /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /health, /ready, /metrics; 0: any")
     sink_port: int = Field(0, ge=0, le=65535, description="Port of the sink's /health, /ready, /metrics; 0: any")
     slot: int = Field(0, ge=0, description="Number of this worker on its machine: names its state folder")

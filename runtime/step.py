@@ -14,11 +14,11 @@ from runtime.agent import Add, Agent, Emit, Reads, State
 from runtime.changelog import Change, Marker
 from runtime.letters import CAUSE, claim, dead_letter
 from runtime.origin import HEADER, LETTER, PLACE, source
-from runtime.store import StateDamaged
+from runtime.store import StateDamaged, StateFailed
 from schemas.registry import UnknownSchema
 from schemas.topics import DEAD_LETTERS
 
-SYSTEM = (StateDamaged, OSError, MemoryError)
+SYSTEM = (StateDamaged, StateFailed, OSError, MemoryError)
 """What is never a record's fault."""
 TRACE = "traceparent"
 

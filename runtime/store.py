@@ -3,7 +3,7 @@
 The write-ahead log is off: what a crash takes out of memory is read again from the changelog, from the position that
 stands in the database beside the data it describes (one WriteBatch, so either both are there or neither).
 
-Errors: StateInUse; StateDamaged, whose folder must be dropped and rebuilt.
+Errors: StateInUse; StateDamaged, whose folder must be dropped and rebuilt; StateFailed, a disk that is full or away.
 """
 
 import shutil
@@ -43,6 +43,21 @@ class StateDamaged(Exception):  # noqa: N818
     """The folder can't be read; it is only a cache, so drop it and read the changelog."""
 
 
+class StateFailed(Exception):  # noqa: N818
+    """The disk fails, not what is on it: wait."""
+
+
+_DAMAGE = ("Corruption", "No such file", "Invalid argument")
+
+
+def _failure(folder: Path, error: Exception) -> Exception:
+    """What rocksdict's plain Exception means."""
+    text = str(error)
+    if "/LOCK:" in text:
+        return StateInUse(f"{folder} is open in another process: give each worker a slot of its own")
+    return (StateDamaged if any(sign in text for sign in _DAMAGE) else StateFailed)(f"{folder}: {text}")
+
+
 class Caches:
     """The block cache that all stores of a process share. Bytes."""
 
@@ -77,28 +92,26 @@ class Store:
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(str(folder), _options(caches), access_type=AccessType.read_write())
-        except Exception as error:  # rocksdict raises plain Exceptions
-            if "lock" in str(error).lower():
-                raise StateInUse(f"{folder} is open in another process: give each worker a slot of its own") from error
-            raise StateDamaged(f"{folder}: {error}") from error
+        except Exception as error:
+            raise _failure(folder, error) from error
         write = WriteOptions()
         write.disable_wal = True
         self._db.set_write_options(write)
         self._get = self._db.get
 
     def get(self, key: bytes) -> bytes | None:
-        """The value behind its offset's eight bytes, as stored. Raises StateDamaged."""
+        """The value behind its offset's eight bytes, as stored. Raises StateDamaged, StateFailed."""
         try:
             return self._get(key)  # type: ignore[no-any-return]
         except Exception as error:
-            raise StateDamaged(f"{self.folder}: {error}") from error
+            raise _failure(self.folder, error) from error
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """Like ``get``, for many keys at once. Raises StateDamaged."""
+        """Like ``get``, for many keys at once. Raises StateDamaged, StateFailed."""
         try:
             return self._get(keys)  # type: ignore[no-any-return]
         except Exception as error:
-            raise StateDamaged(f"{self.folder}: {error}") from error
+            raise _failure(self.folder, error) from error
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Stored pairs with start <= key < stop, ascending."""
@@ -125,7 +138,7 @@ class Store:
             found.prev()
 
     def meta(self) -> tuple[Marker, int, int] | None:
-        """(marker, position in the changelog, its incarnation); None for an empty store. Raises StateDamaged."""
+        """(marker, position in the changelog, its incarnation), or None. Raises StateDamaged, StateFailed."""
         raw = self.get(META)
         if raw is None:
             return None
@@ -136,7 +149,7 @@ class Store:
             raise StateDamaged(f"{self.folder}: {error}") from error
 
     def write(self, changes: Iterable[Change], marker: Marker, position: int, log: int) -> None:
-        """Changes, marker and position in one WriteBatch. Raises StateDamaged."""
+        """Changes, marker and position in one WriteBatch. Raises StateDamaged, StateFailed."""
         batch = self.batch()
         put, pack = batch.put, _OFFSET.pack
         for kind, key, value, offset in changes:
@@ -148,7 +161,7 @@ class Store:
         self._apply(batch)
 
     def forget(self, keys: Iterable[bytes]) -> None:
-        """Removes entries that can have no effect any more. Raises StateDamaged."""
+        """Removes entries that can have no effect any more. Raises StateDamaged, StateFailed."""
         batch = self.batch()
         for key in keys:
             batch.delete(key)
@@ -162,7 +175,7 @@ class Store:
         try:
             self._db.write(batch)
         except Exception as error:
-            raise StateDamaged(f"{self.folder}: {error}") from error
+            raise _failure(self.folder, error) from error
 
     def flush(self) -> None:
         """Memory to disk, so that the next start has less to read."""

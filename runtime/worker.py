@@ -28,7 +28,7 @@ GROUP = "worker"
 
 
 class Worker:
-    """The exact agents of one process. ``start``, then wait for ``failed``, then ``stop``."""
+    """The exact agents of one process. ``connect`` until it succeeds, ``start``, wait for ``failed``, ``stop``."""
 
     def __init__(self, agents: Sequence[Agent], settings: Settings, group: str = GROUP) -> None:
         self._agents, self._settings = agents, settings
@@ -55,15 +55,18 @@ class Worker:
             accepted_loss=settings.accept_loss,
         )
 
-    async def start(self) -> None:
-        """Connects, joins the group and begins to work. Raises KafkaError, SendFailed while no broker answers."""
+    async def connect(self) -> None:
+        """Learns of the topics and publishes this release's schemas. Raises KafkaError, SendFailed; try again."""
         outputs = {topic.name for agent in self._agents for topic in (*agent.outputs, DEAD_LETTERS)}
         inputs = {agent.source.name for agent in self._agents}
         changelogs = {changelog(agent.name, agent.retention).name for agent in self._agents}
         self._logs = await self._kafka.logs(sorted(inputs | changelogs))
         self._partitions = await self._kafka.partitions(sorted(outputs))
-        self._schemas.start()
         await publish(await self._outlet.producer())
+
+    async def start(self) -> None:
+        """Joins the group and begins to work."""
+        self._schemas.start()
         for agent in self._agents:
             self._ledger.register(agent.name, agent.source.name)
             self.app.agent(raw_topic(self.app, agent.source.name), name=agent.name)(self._body(agent))
@@ -121,10 +124,11 @@ class Worker:
 
     async def stop(self) -> None:
         """Finishes the batches at hand, commits, leaves the group and closes the state."""
-        await self._quiesce()
-        if self.app.flowing.is_set():
-            await self.app.consumer.commit()
-        await self.app.stop()
+        if self.app.started:
+            await self._quiesce()
+            if self.app.flowing.is_set():
+                await self.app.consumer.commit()
+            await self.app.stop()
         for lane in self._lanes.values():
             lane.close()
         await self._schemas.stop()
