@@ -118,7 +118,7 @@ def _operation(dialect: Dialect, route: Route) -> Json:
         media: Json = {"schema": route.body}
         if route.example is not None:
             media["examples"] = {dialect.name: {"value": route.example}}
-        operation["requestBody"] = {"required": True, "content": {"application/json": media}}
+        operation["requestBody"] = {"required": True, "content": {route.media_type: media}}
     return operation
 
 
@@ -188,7 +188,7 @@ def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
         f"<tr><td><code>{escape(each['name'])}</code><td>{escape(each.get('description', 'in the path'))}"
         for each in operation.get("parameters", ())
     )
-    media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    media: Json = next(iter(operation.get("requestBody", {}).get("content", {}).values()), {})
     examples = "".join(f"<pre>{_text(example['value'])}</pre>" for example in media.get("examples", {}).values())
     schema = f"<details><summary>Schema</summary><pre>{_text(media['schema'])}</pre></details>" if media else ""
     return (

@@ -125,6 +125,8 @@ class Route:
     """A body that is accepted."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Request headers that the route reads, and what they mean."""
+    media_type: str = "application/json"
+    """Content-Type of the example."""
     any_media_type: bool = False
     """True: the handler judges Content-Type itself (CloudEvents' binary mode); else only JSON passes."""
 

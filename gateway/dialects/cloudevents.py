@@ -198,6 +198,7 @@ DIALECT = Dialect(
                 "ce-specversion": "Binary mode: 1.0; likewise ce-id, ce-source, ce-type and every other attribute",
                 **IDEMPOTENCY_KEY,
             },
+            media_type="application/cloudevents+json",
             any_media_type=True,
         ),
     ),
