@@ -39,6 +39,8 @@ def create_topics(
             answer = await admin.create_topics(topics)
             failed = [row for row in answer.topic_errors if row[1] != 0]
             assert not failed, failed
+            while any(row["error_code"] for row in await admin.describe_topics([topic.name for topic in topics])):
+                await asyncio.sleep(0.02)  # the controller has answered, the brokers learn of it now
         finally:
             await admin.close()
 

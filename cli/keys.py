@@ -1,0 +1,158 @@
+"""API keys. Only a key's SHA-256 is kept, so a key is shown once: when it is created."""
+
+import argparse
+import asyncio
+import json as as_json
+import sys
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from cli.topics import unreachable
+from gateway.dialects.registry import NAMES
+from gateway.keys import create, publish
+from runtime.settings import Settings
+from runtime.table import Table, TableError
+from schemas.registry import API_KEY
+from schemas.topics import CONTROL_KEYS
+
+TIERS = ("free", "pro", "enterprise")
+LONGEST_TENANT = 128
+READ_LIMIT = 30.0
+
+Record = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="create | list | revoke")
+    new = actions.add_parser("create", help="makes a key and prints it, once")
+    new.add_argument("--tenant", required=True, type=_tenant, help="workspace of the key")
+    new.add_argument("--tier", choices=TIERS, default="free", help="(default: free)")
+    new.add_argument("--limit", type=_count, help="requests per minute, 0 = unlimited (default: the dialect's)")
+    new.add_argument("--events-limit", type=_count, help="events per minute (default: none)")
+    new.add_argument("--dialects", type=_dialects, help=f"allowed dialects, by commas, of {', '.join(NAMES)}")
+    every = actions.add_parser("list", help="all keys, revoked ones too")
+    gone = actions.add_parser("revoke", help="a key is no longer valid, at once and for ever")
+    gone.add_argument("id", help="the key's id, as create and list print it")
+    for action in (new, every, gone):
+        action.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _tenant(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > LONGEST_TENANT:
+        raise argparse.ArgumentTypeError(f"a tenant is 1 to {LONGEST_TENANT} printable characters")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count")
+    return int(text)
+
+
+def _dialects(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in NAMES]:
+        raise argparse.ArgumentTypeError(f"no dialect is called {', '.join(map(repr, unknown))}")
+    return sorted(set(names))
+
+
+def run(settings: Settings, action: str, json: bool = False, **options: Any) -> int:
+    """Exit code: 0 done, 1 where Kafka does not answer or there is no such key."""
+    try:
+        if action == "create":
+            return asyncio.run(_create(settings, json, **options))
+        if action == "list":
+            return asyncio.run(_list(settings, json))
+        return asyncio.run(_revoke(settings, json, **options))
+    except KafkaError as error:
+        print(unreachable(settings, error), file=sys.stderr)
+    except TableError as error:
+        print(error, file=sys.stderr)
+    return 1
+
+
+async def issue(settings: Settings, tenant: str, **options: Any) -> tuple[str, Record]:
+    """Makes a key and makes it known; returns the key and its record. Raises KafkaError."""
+    secret, record = create(tenant, **options)
+    await _publish(settings, record)
+    return secret, record
+
+
+async def known(settings: Settings) -> list[Record]:
+    """Every key's record, oldest first. Raises TableError."""
+    records: dict[bytes, Record] = {}
+
+    def apply(key: bytes, value: bytes | None, _: int) -> None:
+        if value is None:
+            records.pop(key, None)
+        else:
+            records[key] = API_KEY.decode(value)
+
+    table = Table(settings.kafka_address(), CONTROL_KEYS.name, apply)
+    table.start()
+    try:
+        await table.refresh(READ_LIMIT)
+    finally:
+        await table.stop()
+    return sorted(records.values(), key=lambda record: (record["created_at"], record["id"]))
+
+
+async def revoke(settings: Settings, record: Record) -> None:
+    """The key of this record is no longer valid. Raises KafkaError."""
+    await _publish(settings, record | {"revoked": True})
+
+
+async def _publish(settings: Settings, record: Record) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_address(), acks="all", enable_idempotence=True)
+    try:
+        await producer.start()
+        await publish(producer, record)
+    finally:
+        await producer.stop()
+
+
+async def _create(settings: Settings, json: bool, tenant: str, **options: Any) -> int:
+    secret, record = await issue(settings, tenant, **options)
+    if json:
+        print(as_json.dumps({"id": record["id"], "key": secret, "tenant": tenant}))
+    else:
+        print(f"id      {record['id']}\ntenant  {tenant}\nkey     {secret}\nIt is shown this once only.")
+    return 0
+
+
+async def _list(settings: Settings, json: bool) -> int:
+    shown = ("id", "tenant", "tier", "limit", "dialects", "revoked")
+    rows = [{name: record[name] for name in shown} for record in await known(settings)]
+    if json:
+        print(as_json.dumps({"keys": rows}))
+        return 0
+    texts = [[_text(row[name], "all" if name == "dialects" else "default") for name in shown] for row in rows]
+    _table([[name.upper() for name in shown], *texts])
+    return 0
+
+
+async def _revoke(settings: Settings, json: bool, id: str) -> int:
+    found = [record for record in await known(settings) if record["id"] == id]
+    if not found:
+        print(f"No key has the id {id}: sluice keys list shows them all.", file=sys.stderr)
+        return 1
+    for record in found:
+        await revoke(settings, record)
+    print(as_json.dumps({"id": id, "revoked": True}) if json else f"{id} is revoked.")
+    return 0
+
+
+def _text(value: Any, missing: str) -> str:
+    if value is None:
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _table(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

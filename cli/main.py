@@ -1,0 +1,99 @@
+"""The command `sluice`. Each command is a module of this package with ``run(settings, **options) -> exit code``, and
+where it has options or flags of its own, ``add_arguments(parser)`` and ``FLAGS``, the names of settings that become
+flags. A module is imported only when its command is used, so that `sluice --help` is quick.
+
+Exit codes: 0 done; 1 something is wrong, as the command says; 2 wrong usage, wrong settings, or it cannot start.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from runtime.settings import Settings, SettingsError, load
+
+COMMANDS = {
+    "up": "Kafka, ClickHouse, gateway, worker and sink, all together",
+    "status": "each role: pid, state, restarts, lag",
+    "down": "stops in order what `up` started",
+    "gateway": "one gateway",
+    "worker": "one worker: the stream agents",
+    "sink": "one sink: from Kafka into ClickHouse",
+    "topics": "creates topics, checks those that exist",
+    "migrate": "creates and changes ClickHouse's tables and views",
+    "keys": "API keys: create, list, revoke",
+}
+COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
+"""Settings that are flags of every command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the process with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _overview()
+    if not given or given[0].startswith("-"):
+        parser.parse_args(given)
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    name = given[0]
+    if name not in COMMANDS:
+        parser.error(f"there is no command {name!r}: sluice --help shows them all")
+    sys.exit(_run(name, given[1:]))
+
+
+def _overview() -> argparse.ArgumentParser:
+    commands = "".join(f"  {name:<10} {what}\n" for name, what in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="sluice",
+        usage="sluice [--help] [--version] COMMAND ...",
+        description="An exact event-stream processor: five vendor dialects in, Kafka within, ClickHouse out.",
+        epilog=f"commands (each with --help):\n{commands}\n"
+        "Settings come from flags, then SLUICE_* variables, then a .env file, then what runs on the data folder.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("sluice"))
+    return parser
+
+
+def _run(name: str, given: list[str]) -> int:
+    module: Any = import_module(f"cli.{name}")
+    flags = (*COMMON, *getattr(module, "FLAGS", ()))
+    of_settings = _flags(name, flags)
+    found, rest = of_settings.parse_known_args(given)  # they may stand anywhere, behind a subcommand too
+    parser = argparse.ArgumentParser(
+        prog=f"sluice {name}",
+        description=module.__doc__,
+        parents=[of_settings],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if hasattr(module, "add_arguments"):
+        module.add_arguments(parser)
+    options = {option: value for option, value in vars(parser.parse_args(rest)).items() if option not in flags}
+    try:
+        settings = load(**vars(found))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not getattr(module, "ALONE", False):
+        from cli.stack import found_by
+
+        settings = found_by(settings)
+    return int(module.run(settings, **options))
+
+
+def _flags(command: str, names: Sequence[str]) -> argparse.ArgumentParser:
+    """Settings as flags; their texts are checked with the other settings, so that every fault is shown at once."""
+    parser = argparse.ArgumentParser(prog=f"sluice {command}", add_help=False, allow_abbrev=False)
+    group = parser.add_argument_group("settings")
+    for name in names:
+        field = Settings.model_fields[name]
+        default = "" if field.default is None or field.default == "" else f" (default: {field.default})"
+        text = f"{field.description}{default}".replace("%", "%%")
+        group.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=name.split("_")[-1].upper(), help=text)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

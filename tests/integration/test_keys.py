@@ -1,0 +1,93 @@
+"""`sluice keys` on a real Kafka."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import main
+from schemas.registry import API_KEY
+from schemas.topics import CONTROL_KEYS
+from tests.kafka import create_topics, read_all
+
+
+@pytest.fixture(scope="module")
+def keys_topic(kafka: str) -> str:
+    """The shared Kafka with control.keys on it."""
+    config: Any = CONTROL_KEYS.config()
+    create_topics(kafka, [CONTROL_KEYS.name], 1, **config)
+    return kafka
+
+
+class Sluice:
+    def __init__(self, kafka: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._common = ("--kafka", kafka, "--data-dir", str(folder))
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(("keys", *arguments, *self._common))
+        output = self._capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+
+@pytest.fixture
+def sluice(keys_topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Sluice:
+    return Sluice(keys_topic, tmp_path, capsys)
+
+
+def test_create_list_and_revoke(sluice: Sluice, keys_topic: str, namespace: str) -> None:
+    code, output, _ = sluice(
+        "create", "--tenant", namespace, "--tier", "pro", "--limit", "0", "--dialects", "scrip, absinthe", "--json"
+    )
+    made = json.loads(output)
+    assert code == 0
+    assert list(made) == ["id", "key", "tenant"]
+    assert made["tenant"] == namespace
+    assert len(made["id"]) <= 12
+
+    def row() -> dict[str, object]:
+        (found,) = [row for row in json.loads(sluice("list", "--json")[1])["keys"] if row["tenant"] == namespace]
+        return dict(found)
+
+    expected = {"id": made["id"], "tenant": namespace, "tier": "pro", "limit": 0, "dialects": ["absinthe", "scrip"]}
+    assert row() == expected | {"revoked": False}
+    assert made["id"] in sluice("list")[1]
+    assert made["key"] not in sluice("list")[1]
+
+    assert sluice("revoke", made["id"])[0] == 0
+    assert row() == expected | {"revoked": True}
+
+    digest = hashlib.sha256(made["key"].encode()).hexdigest()
+    records = [record for record in read_all(keys_topic, CONTROL_KEYS.name) if record.key == digest.encode()]
+    assert [API_KEY.decode(record.value)["revoked"] for record in records] == [False, True]
+    assert not any(made["key"].encode() in record.value for record in records)
+
+
+def test_revoking_what_is_not_there(sluice: Sluice) -> None:
+    code, _, error = sluice("revoke", "nothing")
+    assert code == 1
+    assert "No key has the id nothing" in error
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (),
+        ("create",),
+        ("create", "--tenant", " "),
+        ("create", "--tenant", "a\nb"),
+        ("create", "--tenant", "t", "--limit", "-1"),
+        ("create", "--tenant", "t", "--limit", str(1 << 63)),
+        ("create", "--tenant", "t", "--tier", "gold"),
+        ("create", "--tenant", "t", "--dialects", "scrip,nonsense"),
+        ("revoke",),
+        ("list", "--log-level", "loud"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(sluice: Sluice, wrong: tuple[str, ...]) -> None:
+    code, _, error = sluice(*wrong)
+    assert code == 2
+    assert error
