@@ -26,6 +26,8 @@ class Topic:
     single: bool = False
     """One partition whatever the setting: small tables that every process reads whole."""
     segment: int | None = None
+    table: str | None = None
+    """The view of ClickHouse behind which the sink stores the records."""
 
     def config(self) -> dict[str, str]:
         """The broker's settings of the topic."""
@@ -43,14 +45,14 @@ class Topic:
 INGEST_EVENTS = Topic(
     "ingest.events", EVENT, "accepted events as gateways wrote them, by dedup key", INGEST_RETENTION, create_time=True
 )
-EVENTS = Topic("events", EVENT, "unique events, by player or device")
+EVENTS = Topic("events", EVENT, "unique events, by player or device", table="events")
 WAGERS = Topic("wagers", EVENT, "unique bets, wins and losses, by bet")
-BETS = Topic("bets", BET, "state of bets, by bet")
-SESSIONS = Topic("sessions", SESSION, "state of sessions, by player or device")
-DUPLICATES = Topic("duplicates", REPEAT, "dropped repeats with the same payload")
-CONFLICTS = Topic("conflicts", REPEAT, "dropped repeats with another payload")
-REJECTIONS = Topic("rejections", REJECTION, "requests that a gateway refused")
-DEAD_LETTERS = Topic("dead-letters", DEAD_LETTER, "records that an agent or the sink could not handle")
+BETS = Topic("bets", BET, "state of bets, by bet", table="bets")
+SESSIONS = Topic("sessions", SESSION, "state of sessions, by player or device", table="sessions")
+DUPLICATES = Topic("duplicates", REPEAT, "dropped repeats with the same payload", table="duplicates")
+CONFLICTS = Topic("conflicts", REPEAT, "dropped repeats with another payload", table="conflicts")
+REJECTIONS = Topic("rejections", REJECTION, "requests that a gateway refused", table="rejections")
+DEAD_LETTERS = Topic("dead-letters", DEAD_LETTER, "records that an agent or the sink could not handle", table="dead_letters")
 CONTROL_KEYS = Topic("control.keys", API_KEY, "API keys, by hash", None, compacted=True, single=True)
 CONTROL_REGISTRY = Topic(
     "control.registry", REGISTERED_EVENT, "absinthe's registered events", None, compacted=True, single=True

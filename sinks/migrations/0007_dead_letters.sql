@@ -19,7 +19,7 @@ CREATE TABLE dead_letters_rows
     timestamp DateTime64(3, 'UTC') COMMENT 'timestamp of the record',
     key Nullable(String) COMMENT 'record key, exact bytes',
     payload Nullable(String) CODEC(ZSTD(1)) COMMENT 'record value, exact bytes',
-    headers Array(Tuple(name String, value String)) COMMENT 'record headers, exact bytes',
+    headers Array(Tuple(key String, value String)) COMMENT 'record headers, exact bytes',
     stored_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the row was inserted',
     version UInt64 DEFAULT 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at)) COMMENT 'of repeated inserts of a row the highest counts: the first'
 )
@@ -58,7 +58,7 @@ CREATE VIEW dead_letters
     timestamp DateTime64(3, 'UTC') COMMENT 'timestamp of the record',
     key Nullable(String) COMMENT 'record key, exact bytes',
     payload Nullable(String) COMMENT 'record value, exact bytes',
-    headers Array(Tuple(name String, value String)) COMMENT 'record headers, exact bytes',
+    headers Array(Tuple(key String, value String)) COMMENT 'record headers, exact bytes',
     fate LowCardinality(String) COMMENT 'waiting, replayed or discarded',
     decided_at Nullable(DateTime64(3, 'UTC')) COMMENT 'when its fate was decided',
     stored_at DateTime64(3, 'UTC') COMMENT 'when the row was inserted'

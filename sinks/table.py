@@ -1,0 +1,65 @@
+"""A table as the sink writes it, and blocks of its rows, held by column.
+
+The analyst's name is a view; the rows are in the table of that name with ``_rows`` behind it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from clickhouse_connect.datatypes.base import ClickHouseType
+
+Columns = list[Any]
+"""A sequence of values per column."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and the type in which its values are sent."""
+
+    name: str
+    type: ClickHouseType
+
+
+@dataclass(frozen=True)
+class Table:
+    """A physical table and the columns that are sent; the others have defaults."""
+
+    view: str
+    columns: tuple[Column, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the physical table."""
+        return f"{self.view}_rows"
+
+    @property
+    def stage(self) -> str:
+        """Of a dead letter that this table refused."""
+        return f"sink.{self.view}"
+
+
+@dataclass
+class Block:
+    """Rows of one table, each with the record that caused it."""
+
+    table: Table
+    columns: Columns = field(default_factory=list)
+    causes: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.columns = self.columns or [[] for _ in self.table.columns]
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.causes)
+
+    def extend(self, columns: Columns, causes: list[Any]) -> None:
+        """Adds rows, given by column, and the record of each."""
+        for mine, more in zip(self.columns, columns, strict=True):
+            mine.extend(more)
+        self.causes.extend(causes)
+
+    def cut(self, start: int, stop: int) -> "Block":
+        """The rows from ``start`` to before ``stop``."""
+        return Block(self.table, [column[start:stop] for column in self.columns], self.causes[start:stop])

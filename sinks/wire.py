@@ -1,0 +1,100 @@
+"""How Avro's primitive values go to ClickHouse: types of clickhouse-connect, chosen for what the values already are.
+
+A column is sent in the type that costs Python least, and ClickHouse casts it to the table's: strings stay UTF-8 bytes,
+a decimal the bytes of its unscaled int; names are dictionary-encoded and JSON is parsed by the server.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.datatypes.container import Map
+from clickhouse_connect.datatypes.dynamic import JSON
+from clickhouse_connect.datatypes.numeric import BigDecimal
+from clickhouse_connect.datatypes.registry import get_from_name, parse_name
+from clickhouse_connect.driver.ctypes import data_conv
+from clickhouse_connect.driver.insert import InsertContext
+
+Schema = Any
+_INTS = {"int": "Int32", "long": "Int64", "boolean": "Bool", "string": "String", "bytes": "String"}
+
+
+class Unscaled(BigDecimal, registered=False):
+    """A Decimal whose values are Avro's: the big-endian bytes of the unscaled int."""
+
+    base_type = "Decimal"
+
+    @classmethod
+    def of(cls, precision: int, scale: int, nullable: bool) -> "Unscaled":
+        name = f"Decimal({precision}, {scale})"
+        _, _, definition = parse_name(f"Nullable({name})" if nullable else name)
+        return cls(definition, precision, 128 if precision <= 38 else 256, scale)
+
+    def _write_column_binary(self, column: Sequence[bytes | None], dest: bytearray, ctx: InsertContext) -> None:
+        size, zeros = self.byte_size, self._zeros
+        dest += b"".join(
+            [
+                zeros
+                if value is None
+                else int.from_bytes(value, "big", signed=True).to_bytes(size, "little", signed=True)
+                for value in column
+            ]
+        )
+
+
+class JsonText(JSON, registered=False):
+    """JSON whose values are its UTF-8 bytes. (As String it would be parsed without the insert's settings.)"""
+
+    base_type = "JSON"
+
+    @classmethod
+    def of(cls, name: str) -> "JsonText":
+        """``name`` is the column's type."""
+        return cls(parse_name(name)[2])
+
+    def write_column_data(self, column: Sequence[bytes], dest: bytearray, ctx: InsertContext) -> None:
+        data_conv.write_str_col(column, False, None, dest)
+
+
+def wire_type(schema: Schema) -> ClickHouseType:
+    """The type in which values of an Avro field are sent. Raises KeyError for what no table stores."""
+    if isinstance(schema, list):
+        return _optional(schema[1])
+    match schema:
+        case {"logicalType": "decimal", "precision": precision, "scale": scale}:
+            return Unscaled.of(precision, scale, nullable=False)
+        case {"type": "map", "values": values}:
+            return _map(values)
+        case {"type": "array", "items": {"type": "record", "fields": fields}}:
+            parts = ", ".join(f"{field['name']} {wire_type(field['type']).name}" for field in fields)
+            return get_from_name(f"Array(Tuple({parts}))")
+        case {"type": "array", "items": items}:
+            return get_from_name(f"Array({wire_type(items).name})")
+    return get_from_name(_flat(schema))
+
+
+def _optional(schema: Schema) -> ClickHouseType:
+    match schema:
+        case {"logicalType": "decimal", "precision": precision, "scale": scale}:
+            return Unscaled.of(precision, scale, nullable=True)
+    return get_from_name(f"Nullable({_flat(schema)})")
+
+
+def _flat(schema: Schema) -> str:
+    match schema:
+        case {"logicalType": "uuid"}:
+            return "UUID"
+        case {"logicalType": "timestamp-millis"}:
+            return "DateTime64(3, 'UTC')"
+        case {"type": inner}:
+            return _flat(inner)
+    return _INTS[schema]
+
+
+def _map(values: Schema) -> ClickHouseType:
+    """A map with text keys; the types of its parts are set here, since a decimal's cannot be asked for by name."""
+    inner = wire_type(values)
+    _, _, definition = parse_name(f"Map(String, {inner.name})")
+    found = Map(definition)
+    found.value_type = inner
+    return found
