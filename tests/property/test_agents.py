@@ -1,6 +1,6 @@
 """The three agents against the batch oracle: any order, repeats, batches, crashes, lost disks and zombies."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import given, note, settings
@@ -10,7 +10,7 @@ from runtime.origin import ingest_coordinates
 from runtime.testing import Record, Run
 from schemas import money
 from schemas.registry import BET, DEAD_LETTER, EVENT, REPEAT, SESSION
-from schemas.topics import BETS, CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, SESSIONS
+from schemas.topics import BETS, CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, SESSIONS, Topic
 from streams.agents import dedup, pairing, sessions
 from tests import oracle
 from tests.events import T0, event, record_key
@@ -68,6 +68,12 @@ ITEMS = st.lists(
 )
 
 
+class Topics(Protocol):
+    """Where the records are: in memory, or on Kafka (tests/workers.py)."""
+
+    def records(self, topic: Topic) -> list[Record]: ...
+
+
 def agents() -> list[Any]:
     return [dedup.make(WINDOW), pairing.make(), sessions.make(GAP, LATENESS, PARTITIONS)]
 
@@ -89,7 +95,7 @@ def play(items: list[Any]) -> Run:
     return run
 
 
-def ingested(run: Run) -> list[tuple[int, int, dict[str, Any]]]:
+def ingested(run: Topics) -> list[tuple[int, int, dict[str, Any]]]:
     return [(r.partition, r.offset, EVENT.decode(r.value or b"")) for r in run.records(INGEST_EVENTS)]
 
 
@@ -111,7 +117,7 @@ def latest(rows: list[dict[str, Any]], row_id: Any) -> dict[Any, dict[str, Any]]
     return found
 
 
-def check(run: Run) -> None:
+def check(run: Topics) -> None:
     assert [DEAD_LETTER.decode(r.value or b"")["error"] for r in run.records(DEAD_LETTERS)] == []
     log = ingested(run)
     by_place = {(partition, offset): found for partition, offset, found in log}
@@ -133,7 +139,7 @@ def check(run: Run) -> None:
         check_sessions(run, expected)
 
 
-def check_bets(run: Run, expected: dict[str, dict[str, Any]]) -> None:
+def check_bets(run: Topics, expected: dict[str, dict[str, Any]]) -> None:
     rows = latest([BET.decode(r.value or b"") for r in run.records(BETS)], lambda row: (row["tenant"], row["bet_id"]))
     assert len(rows) == len(expected)
     got = {f'["{tenant}","{bet_id}"]': row for (tenant, bet_id), row in rows.items()}
@@ -151,7 +157,7 @@ def check_bets(run: Run, expected: dict[str, dict[str, Any]]) -> None:
         assert row["settlement_count"] == want["count"]
 
 
-def check_sessions(run: Run, expected: list[dict[str, Any]]) -> None:
+def check_sessions(run: Topics, expected: list[dict[str, Any]]) -> None:
     written = [SESSION.decode(r.value or b"") for r in run.records(SESSIONS)]
     rows = [row for row in latest(written, lambda row: row["session_id"]).values() if not row["withdrawn"]]
     assigned: dict[Any, dict[str, Any]] = {}

@@ -4,6 +4,7 @@ import json
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 
 from gateway.canonical import canonical, fingerprint, properties, scope
@@ -59,3 +60,12 @@ def _stored(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _stored(item) for key, item in value.items()}
     return [_stored(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    ("digits", "stored"),
+    [("9.9e307", "9.9e307"), ("1e308", '"1e308"'), ("-1.7E+308", '"-1.7E+308"'), ("0.01e309", "0.01e309"),
+     ("1e-400", "1e-400"), ("1" + "0" * 307, "1" + "0" * 307), ("1" + "0" * 308, '"1' + "0" * 308 + '"')],
+)  # fmt: skip
+def test_the_largest_number_among_properties(digits: str, stored: str) -> None:
+    assert properties({"a": Number(digits)}) == f'{{"a":{stored}}}'

@@ -73,5 +73,7 @@ def _strike(run: Run, draw: random.Random, name: str) -> None:
 @pytest.mark.parametrize("seed", range(STORMS))
 def test_storm(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2:
-        monkeypatch.setattr(changelog, "PART", 60)  # nearly every group has several parts, so that halves of them are left
+        monkeypatch.setattr(
+            changelog, "PART", 60
+        )  # nearly every group has several parts, so that halves of them are left
     check(storm(seed))

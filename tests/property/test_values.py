@@ -133,3 +133,14 @@ def test_iso_8601(text: str, seconds: int) -> None:
 def test_a_day_ahead_is_the_most() -> None:
     assert values.ahead(DAY, 0) is None
     assert values.ahead(DAY + 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("digits", "milliseconds"),
+    [("99999999999", 99999999999000), ("99999999999.9999", 99999999999999), ("10000000000.5", 10000000000500),
+     ("1e10", 10**13), ("1e11", 10**11), ("100000000000", 10**11), ("100000000000.9", 10**11),
+     ("1702963200.1239", 1702963200123),
+     ("0.0009", 0), ("1e-7", 0), ("-0", 0), ("-0.0e5", 0), ("0e999999999999", 0)],
+)  # fmt: skip
+def test_unix_times_at_their_limits(digits: str, milliseconds: int) -> None:
+    assert values.unix_time(Number(digits)) == milliseconds
