@@ -155,7 +155,7 @@ def read_member(body: bytes, name: str, most: int) -> Batch:
             found = value
         elif isinstance(value, Piece):
             batch.malformed |= value.malformed
-            batch.faults += [Fault(_join(key, fault.field), fault.message) for fault in value.faults]
+            batch.faults += [Fault(under(key, fault.field), fault.message) for fault in value.faults]
     if isinstance(found, list):
         batch.pieces = found
         batch.malformed |= any(piece.malformed for piece in found)
@@ -177,9 +177,9 @@ def _members(
         if text[at : at + 1] != '"':
             raise _syntax("a key in double quotes is expected", text, at)
         key, at = _element(text, at, 1)
-        faults += [Fault(_join("", key.value), fault.message) for fault in key.faults]
+        faults += [Fault(under("", key.value), fault.message) for fault in key.faults]
         if key.value in seen:
-            faults.append(Fault(_join("", key.value), _TWICE))
+            faults.append(Fault(under("", key.value), _TWICE))
         seen.add(key.value)
         at = _skip(text, at)
         if text[at : at + 1] != ":":
@@ -287,22 +287,21 @@ class _Flaws:
             elif isinstance(value, _Constant):
                 self.malformed = True
                 self.faults.append(Fault(path, f"{value.name} is no JSON: send a number, or null"))
-            elif isinstance(value, dict | list):
-                if depth > self.room:
-                    self.faults.append(Fault(path, _TOO_DEEP))
-                    return
-                if isinstance(value, list):
-                    inner = [(_cut(f"{path}[{i}]"), item, depth + 1) for i, item in enumerate(value)]
-                else:
-                    self._keys(path, value)
-                    inner = [(_join(path, key), item, depth + 1) for key, item in value.items()]
-                rest += reversed(inner)
+            elif isinstance(value, dict | list) and depth > self.room:
+                self.faults.append(Fault(path, _TOO_DEEP))
+                return
+            elif isinstance(value, dict):
+                self._keys(path, value)
+                rest += [(under(path, key), item, depth + 1) for key, item in value.items() if _notable(item)][::-1]
+            elif isinstance(value, list):
+                inner = enumerate(value)
+                rest += [(_cut(f"{path}[{i}]"), item, depth + 1) for i, item in inner if _notable(item)][::-1]
 
     def _keys(self, path: str, value: dict[str, Any]) -> None:
         for key in value:
-            self._text(_join(path, key), key)
+            self._text(under(path, key), key)
         if isinstance(value, _Repeated):
-            self.faults += [Fault(_join(path, key), _TWICE) for key in value.keys_twice]
+            self.faults += [Fault(under(path, key), _TWICE) for key in value.keys_twice]
 
     def _text(self, path: str, text: str) -> None:
         bad = _bad.search(text)
@@ -311,14 +310,20 @@ class _Flaws:
             self.faults.append(Fault(path, f"has {what} (\\u{ord(bad[0]):04x}), which no text may have"))
 
 
+def _notable(value: Any) -> bool:
+    """Whether a flaw may be in it: the paths of plain numbers need not be made."""
+    return _bad.search(value) is not None if isinstance(value, str) else isinstance(value, dict | list | _Constant)
+
+
 _bad = re.compile("[\0\ud800-\udfff]")
 
 
-def _join(path: str, key: str) -> str:
-    """The path of a member; a key that is no text is named by its escapes."""
-    if _bad.search(key):
-        key = ascii(key)[1:-1]
-    return _cut(f"{path}.{key}" if path and key else path or key)
+def under(path: str, inner: str) -> str:
+    """The path of a member or of a place within it; a key that is no text is named by its escapes."""
+    if _bad.search(inner):
+        inner = ascii(inner)[1:-1]
+    dot = "." if path and inner and not inner.startswith("[") else ""
+    return _cut(f"{path}{dot}{inner}")
 
 
 def _cut(path: str) -> str:

@@ -62,7 +62,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
 
 
 class Malformed(Refusal):
-    """A 400 because the body is no JSON: syntax, encoding, NaN.
+    """A 400 because the body is no JSON: syntax or encoding.
 
     Apart from other refusals since on the shared route such a body belongs to no dialect and is answered as adwize.
     """

@@ -64,6 +64,7 @@ ATTRIBUTES = ("specversion", "id", "source", "datacontenttype", "dataschema")
 """Attributes without a column."""
 
 _extension = re.compile("[a-z0-9]+").fullmatch
+_of_body = re.compile(r"data(contenttype)?(\W|$)").match
 _LOWER = "must be named in lower-case letters and digits"
 _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
@@ -140,12 +141,12 @@ def _binary(drafts: Drafts, content_type: str, media_type: str) -> Event:
         if media_type.endswith(("/json", "+json")):
             data = jsontext.read(request.body)
             value["data"], piece.raw = data.value, data.raw
-            piece.faults = [Fault(f"data.{fault.field}".rstrip("."), fault.message) for fault in data.faults]
+            piece.faults = [Fault(jsontext.under("data", fault.field), fault.message) for fault in data.faults]
         else:
             value["data_base64"] = base64.b64encode(request.body).decode()
     draft = drafts.draft(piece, read)
     for fault in draft.faults:
-        if fault.field.split(".", 1)[0] not in ("data", "datacontenttype"):
+        if not _of_body(fault.field):
             fault.field = f"ce-{fault.field}"
     named = {fault.field for fault in faults}
     drafts.faults = faults + [fault for fault in drafts.faults if fault.field not in named]

@@ -1,16 +1,20 @@
 """What the dialects say of themselves agrees with what they do."""
 
 import asyncio
+import importlib
 import json
 import re
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from jsonschema_rs import validator_for
 
+from gateway import jsontext, values
 from gateway.dialects import registry
-from gateway.dialects.base import Dialect, Route
+from gateway.dialects.base import Dialect, Refusal, Request, Route
 from tests.contract.players import Handlers, MemoryRegistry
 from tests.contract.recordings import Recording, Scene, Sent, load, sent
 
@@ -71,3 +75,22 @@ def test_what_is_accepted_fits_the_schema(recording: Recording) -> None:
     route = next(r for r in dialect.routes if (r.method, r.path) == (request.method, path))
     if route.body is not None:
         validator_for(dict(route.body)).validate(json.loads(request.body))
+
+
+def test_the_dialect_in_the_docs_works() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text()
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    names: dict[str, Any] = {}
+    for module in ("base", "drafts", "freeform", "shape"):
+        package = "gateway.dialects" if module == "base" else "gateway"
+        names |= vars(importlib.import_module(f"{package}.{module}"))
+    names |= {"Any": Any, "jsontext": jsontext, "values": values}
+    exec(textwrap.dedent("   " + found[1].lstrip()), names)
+    body = b'{"who":"p","at":1,"info":{"amount":5,"campaign_id":"c","x":1.0},"y":2}'
+    event = names["ping"](Request("POST /ping", {}, {}, body, "acme", Handlers().now)).events[0]
+    assert (event["player_id"], event["campaign"], event["event_time"]) == ("p", "c", 1000)
+    assert event["properties"] == '{"x":1.0,"y":2}'
+    with pytest.raises(Refusal) as caught:
+        names["ping"](Request("POST /ping", {}, {}, b'{"at":"2100-01-01"}', "acme", Handlers().now))
+    assert [fault.field for fault in caught.value.faults] == ["who", "info", "at"]
