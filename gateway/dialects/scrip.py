@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway import jsontext, values
+from gateway.canonical import scope
 from gateway.dialects.base import Accepted, Dialect, Fault, Idempotency, Request, Route
 from gateway.dialects.description import schema
 from gateway.drafts import Draft, Drafts, ids
@@ -105,7 +106,7 @@ def _sent(event: ScripEvent, names: tuple[str, str], faulty: frozenset[str]) -> 
 
 def ingest(request: Request) -> Accepted:
     """POST /v1/events."""
-    drafts = Drafts.of(request, NAME)
+    drafts = Drafts(request, NAME, scope(NAME, request.route, None))  # the header is not read: the body has its own key
     piece = jsontext.read(request.body)
     event = drafts.one(piece, read)
     sent = piece.value

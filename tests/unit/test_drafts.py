@@ -37,7 +37,7 @@ def keys(accepted: Accepted) -> list[object]:
 
 
 def test_rule_1_is_scrips_own_key_whatever_else_there_is() -> None:
-    accepted = send(scrip.ingest, ORDER, idempotency_key="header")
+    accepted = send(scrip.ingest, ORDER, idempotency_key="\0 not even a key")
     assert keys(accepted) == [["acme", "scrip", "program", ORDER["program_id"], "k"]]
     assert accepted.events[0]["idempotency_key"] == "k"
     assert accepted.idempotency is not None
