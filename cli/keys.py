@@ -20,6 +20,8 @@ from schemas.topics import CONTROL_KEYS
 TIERS = ("free", "pro", "enterprise")
 LONGEST_TENANT = 128
 READ_LIMIT = 30.0
+DEMO, DEMO_KEYS = "demo", 5
+"""A demo key is made at each start of `sluice up`; that of a shell from before the restart still works."""
 
 Record = dict[str, Any]
 
@@ -102,6 +104,15 @@ async def known(settings: Settings) -> list[Record]:
 async def revoke(settings: Settings, record: Record) -> None:
     """The key of this record is no longer valid. Raises KafkaError."""
     await _publish(settings, record | {"revoked": True})
+
+
+async def demo_key(settings: Settings) -> str:
+    """A new key of the tenant ``demo``. Earlier ones cannot be shown again; all but the newest few are revoked."""
+    old = [record for record in await known(settings) if record["tenant"] == DEMO and not record["revoked"]]
+    for record in old[: -DEMO_KEYS + 1]:
+        await revoke(settings, record)
+    secret, _ = await issue(settings, DEMO)
+    return secret
 
 
 async def _publish(settings: Settings, record: Record) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something is wrong, as the command says; 2 wrong usage, wr
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -30,7 +31,17 @@ COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command and ends the process with its exit code."""
+    """Runs one command and ends the process with its exit code; 130 after a Ctrl-C that the command does not handle."""
+    try:
+        _main(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `sluice ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _overview()
     if not given or given[0].startswith("-"):

@@ -75,10 +75,7 @@ class Kafka(Server):
 
     def brokers(self) -> set[int]:
         """Nodes that this broker knows to be alive; none while it does not answer."""
-        try:
-            return _brokers(self.port)
-        except (OSError, struct.error):
-            return set()
+        return brokers_at(LOOPBACK, self.port)
 
     @property
     def _properties_file(self) -> Path:
@@ -221,11 +218,21 @@ def new_cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
 
 
-def _brokers(port: int) -> set[int]:
-    """Asks for the cluster's metadata (Metadata v1, no topics) and reads the node ids. By hand, because it has to work
-    with and without an event loop around it."""
+def brokers_at(host: str, port: int) -> set[int]:
+    """The nodes that the broker at an address knows to be alive; none where it does not answer within a second.
+
+    By hand, because it has to work with and without an event loop around it.
+    """
+    try:
+        return _ask_brokers(host, port)
+    except (OSError, struct.error):
+        return set()
+
+
+def _ask_brokers(host: str, port: int) -> set[int]:
+    """The node ids in the cluster's metadata (Metadata v1, without topics)."""
     request = struct.pack(">hhihi", 3, 1, 0, -1, 0)
-    with socket.create_connection((LOOPBACK, port), PROBE_TIMEOUT) as connection:
+    with socket.create_connection((host, port), PROBE_TIMEOUT) as connection:
         connection.settimeout(PROBE_TIMEOUT)
         connection.sendall(struct.pack(">i", len(request)) + request)
         with connection.makefile("rb") as answer:

@@ -62,12 +62,17 @@ class Server(ABC):
         """The process's environment."""
         return dict(os.environ)
 
-    def spawn(self, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
-        """Starts the process with its log going to ``output`` and does not wait for it. Raises PlaceError."""
+    def occupy(self) -> Claim:
+        """Takes the folder and prepares it; may last, unlike the ``spawn`` after it. Raises PlaceError."""
         if self._claim is None:
             self._claim = Claim(self.folder, self._claim_wait)
         require_space(self.folder, LEAST_SPACE)
         self.prepare()
+        return self._claim
+
+    def spawn(self, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        """Starts the process with its log going to ``output`` and does not wait for it. Raises PlaceError."""
+        claim = self.occupy()
         try:
             self.process = subprocess.Popen(
                 leashed(self.command()),
@@ -75,7 +80,7 @@ class Server(ABC):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self.environment(),
-                pass_fds=(self._claim.fd,),
+                pass_fds=(claim.fd,),
                 process_group=0,  # a Ctrl-C at the terminal is the supervisor's to pass on, in order
             )
         except OSError as error:

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     # The stack
     data_dir: Path = Field(Path(".sluice"), description="Folder of everything that `sluice up` keeps on disk")
     cache_dir: Path | None = Field(None, description="Folder of Kafka's jars; by default the user's cache folder")
+    workers: int = Field(1, ge=1, le=64, description="Workers that `sluice up` starts")
     least_disk: int = Field(1024**3, ge=0, description="`sluice up` starts only with so much free disk")
     kafka: str | None = Field(None, description="Bootstrap servers of an outside Kafka, host:port[,host:port]")
     kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the embedded Kafka")
@@ -100,6 +101,9 @@ class Settings(BaseSettings):
     )
     worker_host: str = Field("127.0.0.1", description="Address on which worker and sink serve /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /health, /ready, /metrics; 0: any")
+    sink_buffer: int = Field(
+        64 * 1024 * 1024, ge=1024 * 1024, description="Records of one topic that the sink holds before it fetches no more"
+    )
     sink_port: int = Field(0, ge=0, le=65535, description="Port of the sink's /health, /ready, /metrics; 0: any")
     slot: int = Field(0, ge=0, description="Number of this worker on its machine: names its state folder")
 
