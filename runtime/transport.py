@@ -29,6 +29,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settled: dict[TP, int] = {}
+        self._known: dict[TP, int] = {}
         self._held: set[TP] = set()
 
     def settle(self, tp: TP, offset: int) -> None:
@@ -36,6 +37,10 @@ class BatchConsumer(driver.Consumer):
         if offset > self._settled.get(tp, -1):
             self._settled[tp] = offset
         self._acked[tp]  # Faust looks only at partitions that are listed here when it commits
+
+    def committed(self, tp: TP) -> int | None:
+        """Where the group stood in this partition when it was assigned, or stands by now; None: nowhere yet."""
+        return self._committed_offset.get(tp)  # type: ignore[no-any-return]
 
     def hold(self, tp: TP) -> None:
         """Fetch no more of this partition for now; what was fetched is still delivered."""
@@ -51,12 +56,26 @@ class BatchConsumer(driver.Consumer):
             await self.commit()
         for tp in revoked:
             self._settled.pop(tp, None)
+            self._known.pop(tp, None)
             self._held.discard(tp)
         await super().on_partitions_revoked(revoked)
 
-    def _get_active_partitions(self) -> set[TP]:
-        active: set[TP] = super()._get_active_partitions() - self._held
-        return active
+    async def _commit(self, offsets: dict[TP, int]) -> bool:
+        committed: bool = await super()._commit(offsets)
+        if committed:
+            self._known.update(offsets)
+        return committed
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return self._known.get(tp) != offset  # Faust takes a failed commit for a commit
+
+    async def _getmany(self, active_partitions: set[TP], timeout: float) -> dict[TP, Run]:
+        wanted = active_partitions - self._held
+        if not wanted:
+            await asyncio.sleep(0.01)  # asked for nothing, aiokafka would give whatever it has
+            return {}
+        found: dict[TP, Run] = await super()._getmany(wanted, min(timeout, 0.1) if self._held else timeout)
+        return found
 
     def _new_offset(self, tp: TP) -> int | None:
         self._acked[tp].clear()
