@@ -1,11 +1,18 @@
 """`sluice migrate [--dry-run] [--allow-destructive]`: brings ClickHouse's tables and views up to date."""
 
+import argparse
 import sys
 
 from runtime.settings import Settings
 from sinks.clickhouse import Refused, Unreachable, connect
 from sinks.migrate import MigrationError, Migrator
 from sinks.migrationlock import LockLost, LockTimeout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--dry-run", action="store_true", help="print the statements, run none")
+    parser.add_argument("--allow-destructive", action="store_true", help="run what may drop or rewrite stored data")
 
 
 def run(settings: Settings, dry_run: bool = False, allow_destructive: bool = False) -> int:

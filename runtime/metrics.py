@@ -3,9 +3,9 @@
 Durations are seconds and sizes bytes. A label's values are few and never come from a request's content.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -84,6 +84,43 @@ AGENT_LETTERS = Counter("sluice_agent_dead_letters", "Records that became dead l
 AGENT_BATCH_SECONDS = Histogram(
     "sluice_agent_batch_seconds", "From a batch's first step to its durable state", ["agent"], buckets=_FAST
 )
+
+# Sink
+SINK_ROWS = Counter("sluice_sink_rows", "Rows inserted; a repeat counts again", ["table"])
+SINK_LETTERS = Counter("sluice_sink_dead_letters", "Records that became dead letters", ["topic"])
+SINK_FAILURES = Counter("sluice_sink_failures", "Inserts that failed and are tried again", ["topic"])
+SINK_BUFFERED = Gauge("sluice_sink_buffered_bytes", "Records fetched and not yet being inserted", ["topic"])
+SINK_INSERT_SECONDS = Histogram(
+    "sluice_sink_insert_seconds", "From a block's records to its acknowledgement", ["topic"], buckets=_FAST
+)
+
+
+class Freshness(Collector):
+    """From an event's receipt to its row, of whole blocks at once."""
+
+    def __init__(self) -> None:
+        self._buckets = [0] * (len(_FAST) + 1)
+        self._sum = 0.0
+
+    def add(self, received: Sequence[int], stored: float) -> None:
+        """Events received at these times, stored by now; milliseconds since the epoch."""
+        delays = sorted((stored - at) / 1000 for at in received)
+        below = [bisect_right(delays, bound) for bound in _FAST] + [len(delays)]
+        for i, count in enumerate(below):
+            self._buckets[i] += count
+        self._sum += sum(delays)
+
+    def collect(self) -> Iterator[Metric]:
+        """What /metrics shows."""
+        bounds = [*map(str, _FAST), "+Inf"]
+        buckets = [(bound, float(count)) for bound, count in zip(bounds, self._buckets, strict=True)]
+        yield HistogramMetricFamily(
+            "sluice_sink_freshness_seconds", "From an event's receipt to its row", buckets, self._sum
+        )
+
+
+FRESHNESS = Freshness()
+REGISTRY.register(FRESHNESS)
 
 
 def exposition() -> tuple[str, bytes]:

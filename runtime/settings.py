@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     gateway_connections: int = Field(4096, ge=1, description="Connections served at once; more wait to be accepted")
     gateway_header_timeout: float = Field(10, gt=0, description="A request's head must be complete within this time")
     gateway_header_bytes: int = Field(64 * 1024, ge=8192, description="Size of a request's head, above which it is 431")
+    gateway_idle_timeout: float = Field(
+        75, gt=0, description="A connection without a request is closed after this time"
+    )
     gateway_body_timeout: float = Field(15, gt=0, description="A request's body must be complete within this time")
     gateway_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body, as sent and unpacked")
     gateway_drain_bytes: int = Field(
@@ -102,7 +105,9 @@ class Settings(BaseSettings):
     worker_host: str = Field("127.0.0.1", description="Address on which worker and sink serve /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /health, /ready, /metrics; 0: any")
     sink_buffer: int = Field(
-        64 * 1024 * 1024, ge=1024 * 1024, description="Records of one topic that the sink holds before it fetches no more"
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Records of one topic that the sink holds before it fetches no more",
     )
     sink_port: int = Field(0, ge=0, le=65535, description="Port of the sink's /health, /ready, /metrics; 0: any")
     slot: int = Field(0, ge=0, description="Number of this worker on its machine: names its state folder")

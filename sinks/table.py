@@ -54,6 +54,12 @@ class Block:
         """How many."""
         return len(self.causes)
 
+    def column(self, name: str) -> Any:
+        """The values of one column. Raises StopIteration where the table has none of the name."""
+        return next(
+            values for column, values in zip(self.table.columns, self.columns, strict=True) if column.name == name
+        )
+
     def extend(self, columns: Columns, causes: list[Any]) -> None:
         """Adds rows, given by column, and the record of each."""
         for mine, more in zip(self.columns, columns, strict=True):

@@ -45,9 +45,12 @@ class BadRow:
 class Writer:
     """Inserts through one client. Calls for one table must not overlap."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, limit: int = 100) -> None:
+        """After more than ``limit`` rows refused in a row it is not the rows."""
+        self._client, self._limit = client, limit
         self._contexts: dict[str, InsertContext] = {}
+        self._refused: dict[str, int] = {}
+        """Rows refused in a row, by table."""
 
     def insert(self, block: Block) -> list[BadRow]:
         """Inserts all rows but those that are refused alone, which it returns.
@@ -65,10 +68,17 @@ class Writer:
             if outcome is Outcome.RETRY:
                 raise
             if block.rows == 1:
-                return [BadRow(block.table, block.causes[0], error)]
+                return [self._bad(block, error)]
             middle = block.rows // 2
             return self.insert(block.cut(0, middle)) + self.insert(block.cut(middle, block.rows))
+        self._refused[block.table.name] = 0
         return []
+
+    def _bad(self, block: Block, error: Exception) -> BadRow:
+        count = self._refused[block.table.name] = self._refused.get(block.table.name, 0) + 1
+        if count > self._limit:
+            raise Stop(f"ClickHouse refused {count} rows in a row for {block.table.name}, the last with: {error}")
+        return BadRow(block.table, block.causes[0], error)
 
     def _send(self, block: Block) -> None:
         context = self._context(block.table)

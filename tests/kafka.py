@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from schemas.topics import MAX_MESSAGE_BYTES
 
@@ -66,6 +66,40 @@ def produce(bootstrap: str, topic: str, records: Sequence[tuple[bytes | None, by
             await producer.stop()
 
     run(send)
+
+
+def produce_records(bootstrap: str, records: Iterable[tuple[str, int, bytes, bytes | None, list[Any]]]) -> None:
+    """Appends (topic, partition, key, value, headers) and returns when all are acknowledged."""
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap, enable_idempotence=True, linger_ms=5, max_request_size=MAX_MESSAGE_BYTES
+        )
+        await producer.start()
+        try:
+            sent = [
+                await producer.send(topic, value, key, partition, headers=headers)
+                for topic, partition, key, value, headers in records
+            ]
+            await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+
+    run(send)
+
+
+def delete_records(bootstrap: str, topic: str, partition: int, before: int) -> None:
+    """Deletes the partition's records before an offset, as retention does."""
+
+    async def delete() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before)})
+        finally:
+            await admin.close()
+
+    run(delete)
 
 
 def read_all(bootstrap: str, topic: str) -> list[Any]:

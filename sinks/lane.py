@@ -1,0 +1,242 @@
+"""A topic on its way into ClickHouse: buffered, inserted about once a second, settled behind the insert.
+
+A record is buffered as it came and decoded in the thread that inserts it. What happens to an error: a row that is
+refused alone becomes a dead letter; a system that fails (ClickHouse, Kafka, disk) is waited for with backoff, for ever,
+while partitions are held so that memory stays bounded and the group is kept; what only a person can mend ends the sink.
+
+Rows may be inserted twice, after a crash or a rebalance; they collapse by their keys. Rows are never settled before
+they are inserted, and a block's partitions are settled only in the assignment under which it was read.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types import TP
+
+from runtime import metrics
+from runtime.transport import Run
+from schemas.registry import UnknownSchema
+from sinks.batch import store
+from sinks.feed import Feed
+from sinks.table import Block
+from sinks.writer import BadRow, Stop, Writer
+
+log = logging.getLogger("sluice.sink")
+
+LINGER = 0.2
+"""Seconds for which the first record after a pause waits for company."""
+INTERVAL = 1.0
+"""Seconds from one insert's begin to the next, unless a block is full."""
+FULL_ROWS, FULL_BYTES = 100_000, 32 * 1024 * 1024
+"""A block of so many records, or bytes of them, is inserted at once."""
+PATIENCE = 5.0
+"""Seconds for which buffered rows may still be inserted when partitions are taken away or the sink ends."""
+SLOWEST = 5.0
+"""Longest wait, in seconds, before a system that fails is tried again."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What lanes share."""
+
+    writer: Writer
+    pool: Executor
+    consumer: Callable[[], Any]
+    """The app's BatchConsumer, once there is one."""
+    bury: Callable[[list[BadRow]], Awaitable[None]]
+    """Appends dead letters and returns when they are acknowledged."""
+    learn: Callable[[], Awaitable[None]]
+    """Reads control.schemas to its end."""
+    fail: Callable[[BaseException], None]
+    """Ends the sink."""
+    buffer: int
+    """Bytes above which a topic is no longer fetched."""
+    accepted_loss: tuple[int, int] | None = None
+
+
+class Lane:
+    """The task of one topic."""
+
+    def __init__(self, feed: Feed, tools: Tools) -> None:
+        self._feed, self._tools = feed, tools
+        self.name = feed.topic.name
+        self._queue: list[tuple[TP, Run, int]] = []
+        self._rows = self._bytes = 0
+        self._since = 0.0
+        """When the oldest buffered record came."""
+        self._next: dict[TP, int] = {}
+        """Offset that comes next in each partition."""
+        self._held: set[TP] = set()
+        self._turn = 0
+        """Counts assignments: what was read under an earlier one is not settled."""
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._hurry = False
+        self._last = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self.waits = ""
+        """Why nothing is being stored at the moment; empty if all is well."""
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"sink {self.name}")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tools.fail(error)
+
+    def put(self, tp: TP, run: Run) -> None:
+        """Buffers a run of records. Raises Stop where the log has lost records that were never read."""
+        if tp not in self._next:
+            self._next[tp] = max(self._tools.consumer().committed(tp) or 0, 0)
+        expected = self._next[tp]
+        if run[0].offset > expected > 0 and self._tools.accepted_loss != (expected, run[0].offset):
+            raise Stop(
+                f"{tp.topic}-{tp.partition} goes on at {run[0].offset}, and is stored only to {expected}: records were"
+                f" deleted before they were read. Go on with --accept-loss {expected}-{run[0].offset}"
+            )
+        run = [record for record in run if record.offset >= expected] if run[0].offset < expected else run
+        if not run:
+            return
+        self._next[tp] = run[-1].offset + 1
+        size = sum(len(record.value or b"") for record in run)
+        if not self._queue:
+            self._since = time.monotonic()
+        self._queue.append((tp, run, size))
+        self._count(len(run), size)
+        if self._bytes > self._tools.buffer:
+            self._held.add(tp)
+            self._tools.consumer().hold(tp)
+        self._changed.set()
+
+    def restart(self) -> None:
+        """Forgets what is buffered: the assignment is another, and what is not settled is fetched again."""
+        self._turn += 1
+        self._queue.clear()
+        self._count(-self._rows, -self._bytes)
+        self._next.clear()
+        self._held.clear()
+        self._hurry = False
+        self._changed.set()
+
+    async def drain(self) -> None:
+        """Inserts and settles what is buffered, as far as PATIENCE allows."""
+        self._hurry = True
+        self._changed.set()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self._queue or not self._idle.is_set():
+                    await self._idle.wait()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            log.warning("rows are left for the next owner", extra={"topic": self.name, "rows": self._rows})
+
+    async def stop(self) -> None:
+        """Ends the task; an insert under way is finished by its thread."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _count(self, rows: int, size: int) -> None:
+        self._rows += rows
+        self._bytes += size
+        metrics.SINK_BUFFERED.labels(self.name).set(self._bytes)
+
+    async def _run(self) -> None:
+        while True:
+            await self._due()
+            turn, batch = self._turn, self._take()
+            if batch:
+                self._idle.clear()
+                self._last = time.monotonic()
+                try:
+                    await self._store(turn, batch)
+                finally:
+                    self._idle.set()
+
+    async def _due(self) -> None:
+        """Returns when it is time for an insert, or nothing is buffered any more."""
+        while True:
+            self._changed.clear()
+            if self._hurry or self._held or self._rows >= FULL_ROWS or self._bytes >= FULL_BYTES:
+                if self._queue:
+                    return
+                wait = None
+            elif self._queue:
+                wait = max(self._since + LINGER, self._last + INTERVAL) - time.monotonic()
+                if wait <= 0:
+                    return
+            else:
+                wait = None
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait)
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[tuple[TP, Run]]:
+        """The oldest buffered runs, up to a block."""
+        rows = size = count = 0
+        for _, run, length in self._queue:
+            if count and (rows + len(run) > FULL_ROWS or size + length > FULL_BYTES):
+                break
+            rows, size, count = rows + len(run), size + length, count + 1
+        batch = [(tp, run) for tp, run, _ in self._queue[:count]]
+        del self._queue[:count]
+        self._since = time.monotonic()
+        self._count(-rows, -size)
+        return batch
+
+    async def _store(self, turn: int, batch: list[tuple[TP, Run]]) -> None:
+        """Stores the batch whatever it takes, unless the assignment changes meanwhile."""
+        records = [record for _, run in batch for record in run]
+        backoff, learnt = 0.1, False
+        while turn == self._turn:
+            try:
+                started = time.perf_counter()
+                blocks, bad = await asyncio.get_running_loop().run_in_executor(
+                    self._tools.pool, store, self._feed, records, self._tools.writer, learnt
+                )
+                if bad:
+                    await self._tools.bury(bad)
+            except Stop:
+                raise
+            except UnknownSchema:
+                await self._tools.learn()
+                learnt = True
+            except Exception as error:  # the system's: an unknown error is retried too, loudly (sinks.errors)
+                self.waits = f"{type(error).__name__}: {error}"
+                log.warning("waits", extra={"topic": self.name, "seconds": round(backoff, 1), "reason": self.waits})
+                metrics.SINK_FAILURES.labels(self.name).inc()
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, SLOWEST)
+            else:
+                self.waits = ""
+                self._observe(blocks, bad, time.perf_counter() - started)
+                self._settle(turn, batch)
+                return
+
+    def _settle(self, turn: int, batch: list[tuple[TP, Run]]) -> None:
+        if turn != self._turn:
+            return
+        consumer = self._tools.consumer()
+        for tp, run in batch:
+            consumer.settle(tp, run[-1].offset + 1)
+        if self._held and self._bytes < self._tools.buffer / 2:
+            for tp in self._held:
+                consumer.release(tp)
+            self._held.clear()
+
+    def _observe(self, blocks: list[Block], bad: list[BadRow], seconds: float) -> None:
+        metrics.SINK_INSERT_SECONDS.labels(self.name).observe(seconds)
+        metrics.SINK_LETTERS.labels(self.name).inc(len(bad))
+        for block in blocks:
+            metrics.SINK_ROWS.labels(block.table.view).inc(block.rows)
+            if block.table.view == "events" and block.rows:
+                metrics.FRESHNESS.add(block.column("received_at"), time.time() * 1000)
