@@ -8,17 +8,19 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.answers import CLOSE, DRAINING, FAULT, JSON, NOT_ALLOWED, NOT_FOUND, Answer
-from gateway.body import ClientGone
 from gateway.entry import Call, Entry
+from gateway.http import ClientGone, Incoming
 from gateway.routes import Routes
 from runtime.metrics import IN_PROGRESS, REQUESTS
 
 log = logging.getLogger("sluice.gateway")
 
 Page = Callable[[], Awaitable[Answer]]
+
+GONE = 499
+"""What the metrics call a request whose client left before it was complete."""
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 
@@ -32,7 +34,7 @@ class Told:
 
 
 class App:
-    """An RSGI application."""
+    """From a request to its answer."""
 
     def __init__(self, routes: Routes, entry: Entry, pages: Mapping[str, Page]) -> None:
         self._routes, self._entry, self._pages = routes, entry, pages
@@ -44,26 +46,28 @@ class App:
         self._idle = asyncio.Event()
         IN_PROGRESS.set_function(lambda: self.in_progress)
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
-        """One request."""
+    async def __call__(self, incoming: Incoming) -> Answer | None:
+        """The answer; None where nobody waits for it any more."""
         began = time.perf_counter()
         self.in_progress += 1
         told = Told()
-        headers = dict(scope.headers.items())
-        given = headers.get("x-request-id")
+        given = incoming.headers.get("x-request-id")
         request_id = given if given is not None and _SANE_ID.fullmatch(given) else next(self._ids)
+        answer: Answer | None = None
         try:
-            answer = await self._answer(scope, proto, headers, request_id, told)
+            answer = await self._answer(incoming, request_id, told)
             answer.headers.append(("x-request-id", request_id))
-            proto.response_bytes(answer.status, answer.headers, answer.body)
-            self._tell(told, answer.status, request_id, time.perf_counter() - began)
         except ClientGone:
-            proto.response_empty(499, [])
-            self._tell(told, 499, request_id, time.perf_counter() - began)
+            pass
+        except Exception:
+            log.exception("request failed", extra={"request_id": request_id, "route": told.route})
+            answer = Answer(500, FAULT)
         finally:
             self.in_progress -= 1
             if self.draining and not self.in_progress:
                 self._idle.set()
+        self._tell(told, GONE if answer is None else answer.status, request_id, time.perf_counter() - began)
+        return answer
 
     async def drain(self) -> None:
         """Takes no new work on from now, and returns when what was begun is answered."""
@@ -71,23 +75,17 @@ class App:
         if self.in_progress:
             await self._idle.wait()
 
-    async def _answer(self, scope: Any, proto: Any, headers: Mapping[str, str], request_id: str, told: Told) -> Answer:
-        method, path = scope.method, scope.path
-        found = self._routes.find(method, path)
+    async def _answer(self, incoming: Incoming, request_id: str, told: Told) -> Answer:
+        found = self._routes.find(incoming.method, incoming.path)
         if isinstance(found, list):
-            return await self._page(method, path, found, told)
+            return await self._page(incoming.method, incoming.path, found, told)
         endpoint, params = found
         told.route, told.dialect = endpoint.name, endpoint.dialect.name
         if self.draining:
             return Answer(endpoint.dialect.unavailable, DRAINING, [JSON, CLOSE, ("retry-after", "1")])
-        call = Call(endpoint, params, headers, proto, request_id, endpoint.dialect)
+        call = Call(endpoint, params, incoming.headers, incoming, request_id, endpoint.dialect)
         try:
             return await self._entry.answer(call)
-        except ClientGone:
-            raise
-        except Exception:
-            log.exception("request failed", extra={"request_id": request_id, "route": endpoint.name})
-            return Answer(500, FAULT)
         finally:
             told.dialect = call.dialect.name
 

@@ -14,9 +14,9 @@ import orjson
 
 from gateway import body as bodies
 from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
-from gateway.body import Patience
 from gateway.budget import Budget
 from gateway.dialects.base import Accepted, Dialect, Handler, Refusal, Request
+from gateway.http import Incoming, TooSlow
 from gateway.idempotency import Index, Outcome
 from gateway.keys import Key, Keys
 from gateway.limits import Limits, Standing, headers_of
@@ -39,7 +39,7 @@ class Call:
     endpoint: Endpoint
     params: Mapping[str, str]
     headers: Mapping[str, str]
-    proto: Any
+    incoming: Incoming
     request_id: str
     dialect: Dialect
     """By which it is answered; on a shared route this may change once the body is known."""
@@ -48,8 +48,6 @@ class Call:
     events_standing: Standing | None = None
     judged: bool = False
     """The limit has been asked."""
-    read: bool = False
-    """The body has been taken from the connection."""
     body: bytes = b""
     held: int = 0
     """Bytes of the memory budget."""
@@ -68,7 +66,6 @@ class Entry:
     index: Index
     rejections: Rejections
     budget: Budget
-    patience: Patience
     clock: Callable[[], float] = time.time
 
     async def answer(self, call: Call) -> Answer:
@@ -150,18 +147,22 @@ class Entry:
     async def _body(self, call: Call) -> None:
         settings, headers = self.settings, call.headers
         limit = settings.gateway_body_bytes
-        size, encoding = bodies.declared_size(headers), headers.get("content-encoding", "")
+        incoming = call.incoming
+        size, encoding = incoming.declared_size(), headers.get("content-encoding", "")
         if size is not None and size > limit:
             raise bodies.too_large(limit)
         call.held = limit if size is None or encoding else size
         if not self.budget.take(call.held):
             call.held = 0
             raise Unavailable("too many bodies at once")
-        call.read = True
-        call.body, whole = await bodies.read(call.proto, headers, limit, self.patience)
+        try:
+            whole = await incoming.body.complete(settings.gateway_body_timeout)
+        except TooSlow:
+            call.more.append(CLOSE)
+            raise Refusal(408, "the request body was not complete in time") from None
         if not whole:
-            call.read = False
             raise bodies.too_large(limit)
+        call.body = incoming.body.bytes()
         malformed = None
         if encoding:
             try:
@@ -202,28 +203,22 @@ class Entry:
             call.standing = await self.limits.look(call.key, call.dialect.name, call.dialect.limit)
         if isinstance(refusal, Limited):
             call.more.append(("retry-after", str(refusal.standing.wait)))
-        if isinstance(refusal, bodies.Slow):
-            call.more.append(CLOSE)
         await self._let_go(call, BODY if refusal.status in RECORDED else 0)
         if call.key is not None and refusal.status in RECORDED:
             self._reject(call, call.key, refusal)
         return refusal.status, refusal.body()
 
     async def _let_go(self, call: Call, keep: int) -> None:
-        """Takes an unread body off the connection, or gives the connection up."""
-        if call.read:
-            return
-        if "expect" in call.headers:
-            call.more.append(CLOSE)
-            return
-        settings = self.settings
-        most = settings.gateway_drain_bytes if call.key is not None else settings.gateway_body_bytes
-        seen, reusable = await bodies.discard(
-            call.proto, call.headers, max(0, keep - len(call.body)), most, self.patience
-        )
-        call.body += seen
-        if not reusable:
-            call.more.append(CLOSE)
+        """Takes what is left of the body off the connection: a client that is still sending would not read its answer.
+
+        One that waits to be asked (Expect) is not; one that is known may send more before it is cut off.
+        """
+        body, settings = call.incoming.body, self.settings
+        if not body.done and CLOSE not in call.more and "expect" not in call.headers:
+            most = settings.gateway_drain_bytes if call.key is not None else settings.gateway_body_bytes
+            await body.discard(keep, most, settings.gateway_body_timeout)
+        if keep and not call.body:
+            call.body = body.bytes()[:keep]
 
     def _reject(self, call: Call, key: Key, refusal: Refusal) -> None:
         faults = [{"index": fault.index, "field": fault.field, "message": fault.message} for fault in refusal.faults]

@@ -258,7 +258,7 @@ class Producer:
                 bootstrap_servers=self._kafka_address,
                 acks="all",
                 enable_idempotence=True,
-                compression_type="lz4",
+                compression_type="snappy",  # aiokafka's lz4 is of level 9: eight times as long, for a tenth less
                 max_batch_size=BATCH_BYTES,
                 request_timeout_ms=int(self._timeout * 1000),
                 metadata_max_age_ms=30_000,

@@ -1,9 +1,8 @@
 """The gateway as a process: its parts put together, an HTTP server in front, and an orderly end.
 
-Granian (Rust, hyper) reads HTTP on a thread of its own and hands requests to this process's one event loop. More
-throughput is had by starting more gateways.
+More throughput is had by starting more gateways.
 
-Errors: AddressTaken, IndexInUse.
+Errors: AddressTaken.
 """
 
 import asyncio
@@ -11,22 +10,17 @@ import errno
 import json
 import logging
 import signal
-import socket
 from importlib.metadata import version
 from pathlib import Path
-
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server as Granian
 
 from gateway import openapi
 from gateway.answers import JSON, Answer
 from gateway.app import App, Page
-from gateway.body import Patience
 from gateway.budget import Budget
 from gateway.dialects import registry as dialects
 from gateway.dialects.base import Dialect
 from gateway.entry import Entry
+from gateway.http import HttpServer
 from gateway.idempotency import Index, Store
 from gateway.index_disk import DiskStore
 from gateway.index_redis import RedisStore
@@ -44,7 +38,8 @@ log = logging.getLogger("sluice.gateway")
 
 REACH = 2.0
 """Seconds that /ready waits for Kafka."""
-BACKLOG = 1024
+LAST_WORDS = 2.0
+"""Seconds in which clients must take their last answers."""
 WRITTEN = (INGEST_EVENTS.name, REJECTIONS.name, CONTROL_REGISTRY.name)
 
 
@@ -59,7 +54,6 @@ class Gateway:
         kafka = settings.kafka_address()
         patience = settings.gateway_ack_timeout
         budget = Budget(settings.gateway_memory)
-        self.patience = Patience(settings.gateway_body_timeout)
         self.settings = settings
         self.producer = Producer(kafka, WRITTEN, budget, patience)
         self.keys = Keys(kafka)
@@ -71,7 +65,7 @@ class Gateway:
         shared = shared_counters(redis.get_secret_value(), settings.redis_timeout) if redis else None
         self.entry = Entry(
             settings, spoken, self.keys, Limits(shared), self.producer,
-            Index(self.store, patience * 2), self.rejections, budget, self.patience,
+            Index(self.store, patience * 2), self.rejections, budget,
         )  # fmt: skip
         self.app = App(Routes(spoken.values(), dialects.SHARED), self.entry, self._pages(spoken))
         self._tables = (self.keys.table, self.registry.table)
@@ -80,7 +74,6 @@ class Gateway:
         """Begins to connect to Kafka, for as long as it takes; the HTTP side answers meanwhile."""
         self.producer.start()
         self.rejections.start()
-        self.patience.start()
         for table in self._tables:
             table.start()
 
@@ -99,7 +92,6 @@ class Gateway:
         """Lets go of Kafka, disk and Redis."""
         for table in self._tables:
             await table.stop()
-        self.patience.stop()
         await self.producer.stop()
         await self.store.close()
 
@@ -150,50 +142,27 @@ def _store(settings: Settings) -> Store:
 
 
 async def serve(settings: Settings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken, IndexInUse."""
-    _check_address(settings.gateway_host, settings.gateway_port)
+    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     gateway = Gateway(settings)
+    http = HttpServer(gateway.app, settings)
+    await _listen(http, settings)
     gateway.start()
-    http = _http(settings, gateway.app)
-    listening = asyncio.create_task(http.serve())
     log.info("gateway listens", extra={"host": settings.gateway_host, "port": settings.gateway_port})
-    await asyncio.wait([listening, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await stop.wait()
     await gateway.drain()
-    http.stop()  # type: ignore[no-untyped-call]
-    await listening
+    await http.stop(LAST_WORDS)
     await gateway.stop()
     log.info("gateway is drained")
 
 
-def _http(settings: Settings, app: App) -> Granian:
-    return Granian(
-        app,
-        address=settings.gateway_host,
-        port=settings.gateway_port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_enabled=False,
-        backlog=BACKLOG,
-        backpressure=settings.gateway_connections,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=int(settings.gateway_header_timeout * 1000),
-            max_buffer_size=settings.gateway_header_bytes,
-        ),
-    )
-
-
-def _check_address(host: str, port: int) -> None:
-    """The HTTP server shares its port with whoever asks for it, so that a second gateway would start unnoticed."""
-    probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    with probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
-            raise AddressTaken(f"the gateway cannot listen on {host}:{port}: {reason}") from error
+async def _listen(http: HttpServer, settings: Settings) -> None:
+    try:
+        await http.start()
+    except OSError as error:
+        reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        place = f"{settings.gateway_host}:{settings.gateway_port}"
+        raise AddressTaken(f"the gateway cannot listen on {place}: {reason}") from error

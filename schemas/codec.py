@@ -10,6 +10,7 @@ decimal is the bytes of its unscaled int.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 Schema = dict[str, Any]
@@ -28,6 +29,17 @@ class UnsupportedSchema(TypeError):  # noqa: N818 - it is the schema that is nam
 def varint(value: int) -> bytes:
     """Avro's zig-zag variable-length int."""
     value = (value << 1) ^ (value >> 63)
+    if value >> 35 and not value >> 42:  # six bytes, unrolled: every time of our days, in milliseconds
+        return bytes(
+            (
+                value & 0x7F | 0x80,
+                value >> 7 & 0x7F | 0x80,
+                value >> 14 & 0x7F | 0x80,
+                value >> 21 & 0x7F | 0x80,
+                value >> 28 & 0x7F | 0x80,
+                value >> 35,
+            )
+        )
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -124,33 +136,36 @@ def compile_encoder(schema: Schema, header: bytes = b"") -> Encode:
 
     It raises KeyError for a missing field and AttributeError or TypeError for a value of another type.
     """
+    fields = schema["fields"]
     lines = ["def encode(record):"]
     parts = ["HEADER"] if header else []
     names: dict[str, Any] = {
-        "varint": varint, "length": _length, "present": _present, "join": b"".join, "HEADER": header
+        "varint": varint, "LENGTH": _LENGTHS, "PRESENT": _PRESENT, "length": _length, "present": _present,
+        "join": b"".join, "HEADER": header, "values": itemgetter(*(field["name"] for field in fields)),
     }  # fmt: skip
-    for i, field in enumerate(schema["fields"]):
+    got = [f"v{i}" for i in range(len(fields))]
+    lines.append(f"    {', '.join(got)} = values(record)")  # all at once: half the time of one by one
+    for i, field in enumerate(fields):
+        v = got[i]
         nested = _nested(field["type"])
         if nested is not None:
             names[f"nested{i}"] = nested
-            lines.append(f"    p{i} = nested{i}(record[{field['name']!r}])")
-            parts.append(f"p{i}")
+            parts.append(f"nested{i}({v})")
             continue
         optional, kind, size = _field(field["type"])
-        lines.append(f"    v = record[{field['name']!r}]")
-        prefix = "present" if optional else "length"
+        table, beyond = ("PRESENT", "present") if optional else ("LENGTH", "length")
         if kind in ("string", "bytes"):
-            encoded = "v.encode()" if kind == "string" else "v"
-            value = f"{prefix}(len(b := {encoded})) + b"
+            encoded = f"{v}.encode()" if kind == "string" else v
+            value = f"({table}[n] if (n := len(b := {encoded})) < {_TABLE} else {beyond}(n)) + b"
         elif kind == "fixed":
-            lines.append(f"    if v is not None and len(v) != {size}: raise ValueError({field['name']!r})")
-            value = "b'\\x02' + v" if optional else "v"
+            lines.append(f"    if {v} is not None and len({v}) != {size}: raise ValueError({field['name']!r})")
+            value = f"b'\\x02' + {v}" if optional else v
         elif kind == "boolean":
-            value = "b'\\x02\\x01' if v else b'\\x02\\x00'" if optional else "b'\\x01' if v else b'\\x00'"
+            yes, no = ("\\x02\\x01", "\\x02\\x00") if optional else ("\\x01", "\\x00")
+            value = f"b'{yes}' if {v} else b'{no}'"
         else:
-            value = "b'\\x02' + varint(v)" if optional else "varint(v)"
-        lines.append(f"    p{i} = b'\\x00' if v is None else {value}" if optional else f"    p{i} = {value}")
-        parts.append(f"p{i}")
+            value = f"b'\\x02' + varint({v})" if optional else f"varint({v})"
+        parts.append(f"b'\\x00' if {v} is None else {value}" if optional else value)
     lines.append(f"    return join(({', '.join(parts)},))")
     encode: Encode = _function("encode", lines, names)
     return encode

@@ -46,7 +46,7 @@ async def main(kafka: str, port: int) -> None:
         bootstrap_servers=kafka,
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
+        compression_type="snappy",
         max_batch_size=1024 * 1024,
     )
     await producer.start()

@@ -1,0 +1,440 @@
+"""HTTP/1.1 on asyncio: llhttp (httptools) parses, one task answers one request, nothing waits without a limit.
+
+Measured against granian (docs/performance/gateway.md): under half the processor time per request, since nothing is
+handed between threads that share the interpreter's lock.
+
+What a client can do wrong ends in a 4xx and a closed connection: a head that is too large (431) or never ends, a body
+that never ends (408), more requests in a pipeline than anyone needs, bytes that are no HTTP (400).
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from math import inf
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from gateway.answers import CLOSE, Answer
+from runtime.settings import Settings
+
+PIPELINE = 32
+"""Requests of one connection that may wait behind the one being answered."""
+HEADERS = 100
+SWEEP = 0.5
+LINGER = 2.0
+"""After an answer that ends the connection early, so that the client reads it before it meets a reset."""
+WRITE_LIMIT = 30.0
+"""A client must take its answer within this time."""
+
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_BARE = {
+    status: f"{_LINES[status]}content-length: 0\r\nconnection: close\r\n\r\n".encode()
+    for status in (400, 408, 431, 503)
+}
+
+
+class ClientGone(Exception):  # noqa: N818
+    """The client has left before its request was complete; nobody waits for an answer."""
+
+
+class TooSlow(Exception):  # noqa: N818
+    """The body was not complete in time."""
+
+
+class Body:
+    """A request's body, on its way in. What is not kept is counted and dropped, so that it never fills memory."""
+
+    __slots__ = ("_connection", "_keep", "_parts", "_waiter", "_wanted", "done", "size")
+
+    def __init__(self, connection: "Connection", keep: int) -> None:
+        self._connection, self._keep, self._wanted = connection, keep, keep
+        self._parts: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self.done = False
+        """All of it has come."""
+        self.size = 0
+        """Bytes that have come."""
+
+    def feed(self, part: bytes) -> None:
+        """More of it."""
+        room = self._keep - self.size
+        if room > 0:
+            self._parts.append(part if len(part) <= room else part[:room])
+        self.size += len(part)
+        if self._waiter is not None and self.size > self._wanted:
+            self._wake()
+
+    def finish(self) -> None:
+        """That was all."""
+        self.done = True
+        if self._waiter is not None:
+            self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """No more will come."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def bytes(self) -> bytes:
+        """What was kept."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    async def complete(self, within: float) -> bool:
+        """Waits for all of it; False as soon as it is larger than what is kept. Raises TooSlow, ClientGone."""
+        if not self.done:
+            await self._arrive(self._keep, within)
+        return self.size <= self._keep
+
+    async def discard(self, keep: int, most: int, within: float) -> bool:
+        """Takes the rest off the connection, at most ``most`` bytes, and keeps ``keep`` of all; whether it is done.
+
+        Raises ClientGone.
+        """
+        self._parts = [self.bytes()[:keep]]
+        self._keep = keep
+        try:
+            while not self.done and self.size <= most:
+                await self._arrive(self.size, within)
+        except TooSlow:
+            return False
+        return self.done
+
+    async def _arrive(self, size: int, within: float) -> None:
+        """Waits until it is done or larger than ``size``."""
+        while not self.done and self.size <= size:
+            self._waiter, self._wanted = asyncio.get_running_loop().create_future(), size
+            self._connection.expect_body(within)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                self._connection.hold_body()
+
+
+class Incoming:
+    """A request whose head is complete."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "path")
+
+    def __init__(self, method: str, path: str, headers: dict[str, str], body: Body, keep_alive: bool) -> None:
+        self.method, self.path, self.headers = method, path, headers
+        self.body, self.keep_alive = body, keep_alive
+
+    def declared_size(self) -> int | None:
+        """Content-Length, which the parser has checked; None where the body comes in chunks."""
+        text = self.headers.get("content-length")
+        if text is not None:
+            return int(text)
+        return None if "transfer-encoding" in self.headers else 0
+
+
+Application = Callable[[Incoming], Awaitable[Answer | None]]
+"""From a request to its answer; None where its client has gone. Must not raise."""
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection: its requests are answered one after the other, in their order."""
+
+    def __init__(self, server: "HttpServer") -> None:
+        self._server = server
+        self._loop = server.loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._queue: deque[Incoming] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._transport: Any = None
+        self._url, self._headers, self._count = b"", {}, 0  # type: ignore[var-annotated]
+        self._parsing: Incoming | None = None
+        self._head_bytes = 0
+        self._current: Incoming | None = None
+        self._deaf = False
+        self._paused = False
+        self._fault = 400
+        self._body_limit = server.settings.gateway_body_bytes
+        self.deadline = inf
+        """When it has taken too long, whatever it is doing."""
+
+    # The transport's side
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.deadline = self._loop.time() + self._server.settings.gateway_header_timeout
+        if not self._server.admit(self):
+            transport.write(_BARE[503])
+            transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.forget(self)
+        self._transport = None
+        self._queue.clear()
+        if self._parsing is not None:
+            self._parsing.body.fail(ClientGone())
+
+    def eof_received(self) -> bool:
+        if self._task is None:
+            return False
+        if self._parsing is not None:
+            self._parsing.body.fail(ClientGone())
+        return True  # a client may close its side and still wait for its answer
+
+    def pause_writing(self) -> None:
+        self.deadline = self._loop.time() + WRITE_LIMIT
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._rest()
+        self._resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # nobody has to: it is answered as if not asked for
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self.data_received(rest)
+                return
+        except httptools.HttpParserError:
+            self._fail(self._fault)
+            return
+        if self._parsing is None:
+            self._judge_head(len(data))
+        if self._task is None and self._queue:
+            self._serve_next()
+        elif len(self._queue) > PIPELINE // 2:
+            self._pause()
+
+    def _judge_head(self, size: int) -> None:
+        """The next head has begun but not ended, unless nothing of it is there."""
+        if not self._url and not self._head_bytes and self._queue:
+            return
+        if not self._head_bytes:
+            self.deadline = self._loop.time() + self._server.settings.gateway_header_timeout
+        self._head_bytes += size
+        if self._head_bytes > self._server.settings.gateway_header_bytes:
+            self._fail(431)
+
+    # The parser's side
+
+    def on_url(self, part: bytes) -> None:
+        self._url += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        if self._count > HEADERS:
+            self._fault = 431
+            raise OverflowError("too many headers")
+        try:
+            self._headers[name.decode("latin-1").lower()] = value.decode()
+        except UnicodeDecodeError:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if len(self._queue) >= PIPELINE:
+            raise OverflowError("too many requests in a pipeline")
+        parser, headers, path = self._parser, self._headers, _path(self._url)
+        self._url, self._headers, self._count, self._head_bytes = b"", {}, 0, 0
+        body = Body(self, self._body_limit)
+        self._parsing = Incoming(parser.get_method().decode(), path, headers, body, parser.should_keep_alive())
+        self._queue.append(self._parsing)
+
+    def on_body(self, part: bytes) -> None:
+        self._parsing.body.feed(part)  # type: ignore[union-attr]
+
+    def on_message_complete(self) -> None:
+        self._parsing.body.finish()  # type: ignore[union-attr]
+        self._parsing = None
+
+    # Answering
+
+    def _serve_next(self) -> None:
+        incoming = self._current = self._queue.popleft()
+        self.deadline = inf
+        if not incoming.body.done:
+            self._pause()  # until somebody wants the body
+        self._task = self._loop.create_task(self._serve(incoming))
+
+    async def _serve(self, incoming: Incoming) -> None:
+        answer = await self._server.application(incoming)
+        self._task = self._current = None
+        if self._transport is None:
+            return
+        if answer is None:
+            self._transport.close()
+        else:
+            self._reply(incoming, answer)
+
+    def _reply(self, incoming: Incoming, answer: Answer) -> None:
+        close = CLOSE in answer.headers or not incoming.keep_alive or not incoming.body.done
+        head = [_LINES[answer.status], self._server.date()]
+        head += [f"{name}: {value}\r\n" for name, value in answer.headers]
+        if close and CLOSE not in answer.headers:
+            head.append("connection: close\r\n")
+        head.append(f"content-length: {len(answer.body)}\r\n\r\n")
+        body = b"" if incoming.method == "HEAD" else answer.body
+        self._transport.write("".join(head).encode("latin-1") + body)
+        if close:
+            self._leave(incoming.body.done)
+            return
+        self._rest()
+        self._resume()
+        if self._queue:
+            self._serve_next()
+
+    def _rest(self) -> None:
+        self.deadline = self._loop.time() + self._server.settings.gateway_idle_timeout
+
+    def _leave(self, clean: bool) -> None:
+        """Ends the connection; a client that is still sending is given time to read its answer first."""
+        self._queue.clear()
+        if clean or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._deaf = True
+        self.deadline = self._loop.time() + LINGER
+        self._transport.write_eof()
+        self._resume()
+
+    def _fail(self, status: int) -> None:
+        """What came is no request of ours; what was asked before it is still answered."""
+        if self._parsing is not None:
+            self._parsing.body.fail(ClientGone())
+        last = self._queue[-1] if self._queue else self._current
+        if last is None:
+            self._transport.write(_BARE[status])
+            self._leave(clean=False)
+            return
+        last.keep_alive = False
+        self._deaf = True
+        if self._task is None:
+            self._serve_next()
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # Bodies and time
+
+    def expect_body(self, within: float) -> None:
+        """Lets more of the body in."""
+        parsing = self._parsing
+        if self._transport is None:
+            raise ClientGone
+        if (
+            parsing is not None
+            and parsing.body.size == 0
+            and parsing.headers.get("expect", "").lower() == "100-continue"
+        ):
+            parsing.headers["expect"] = "continued"
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.deadline == inf:
+            self.deadline = self._loop.time() + within
+        self._resume()
+
+    def hold_body(self) -> None:
+        """Lets no more in: nobody waits for it."""
+        if self._parsing is None:
+            self.deadline = inf
+        elif self._transport is not None:
+            self._pause()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.deadline = inf
+        if self._deaf or self._transport.get_write_buffer_size():
+            self._transport.abort()
+        elif self._task is not None and self._parsing is not None:
+            self._parsing.body.fail(TooSlow())
+        elif self._task is None:
+            if self._head_bytes:
+                self._transport.write(_BARE[408])
+            self._transport.close()
+
+    def shut(self) -> None:
+        """Closes it unless a request is being answered."""
+        if self._task is None and self._transport is not None:
+            self._transport.close()
+
+
+class HttpServer:
+    """Listens, and keeps account of the connections."""
+
+    def __init__(self, application: Application, settings: Settings) -> None:
+        self.application, self.settings = application, settings
+        self.loop = asyncio.get_running_loop()
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._date, self._second = "", 0
+
+    async def start(self) -> None:
+        """Listens. Raises OSError where the address is taken."""
+        settings = self.settings
+        self._server = await self.loop.create_server(
+            lambda: Connection(self), settings.gateway_host, settings.gateway_port, backlog=1024
+        )
+        self._sweeper = self.loop.create_task(self._sweep(), name="http sweep")
+
+    async def stop(self, within: float) -> None:
+        """Takes no more connections and closes those there are, when they are answered or ``within`` is over."""
+        if self._server is not None:
+            self._server.close()
+        deadline = self.loop.time() + within
+        while self._connections and self.loop.time() < deadline:
+            for connection in tuple(self._connections):
+                connection.shut()
+            await asyncio.sleep(0.02)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is room for one more."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.settings.gateway_connections
+
+    def forget(self, connection: Connection) -> None:
+        """It is closed."""
+        self._connections.discard(connection)
+
+    def date(self) -> str:
+        """The Date header's line."""
+        now = int(time.time())
+        if now != self._second:
+            self._date, self._second = f"date: {formatdate(now, usegmt=True)}\r\n", now
+        return self._date
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = self.loop.time()
+            for connection in [each for each in self._connections if each.deadline < now]:
+                connection.expire()
+
+
+def _path(url: bytes) -> str:
+    """The decoded path of a request's target, without the query."""
+    if not url.startswith(b"/"):
+        try:
+            url = httptools.parse_url(url).path or b"/"
+        except httptools.HttpParserInvalidURLError:
+            return ""
+    path = url.partition(b"?")[0]
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    return path.decode("utf-8", "replace")
