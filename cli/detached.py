@@ -18,7 +18,7 @@ def detach(settings: Settings) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "up"],
+            [sys.executable, "-m", "cli.main", "up", "--quiet"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -100,7 +100,7 @@ class Supervisor:
                 if child.role.restarts:
                     raise StartFailed(f"{child.role.role} did not start. {_last_words(child)}", _code(child))
                 if time.monotonic() > deadline and child.role.state != "up":
-                    raise StartFailed(f"{child.role.role} was not ready within {limit:.0f} s. {_last_words(child)}", 1)
+                    raise StartFailed(f"{child.role.role} was not ready within {limit:g} s. {_last_words(child)}", 1)
             time.sleep(TICK)
 
     def watch(self) -> None:

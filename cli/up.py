@@ -45,14 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-d", "--detach", action="store_true", help="return once everything is up; `sluice down` stops it"
     )
+    parser.add_argument("-q", "--quiet", action="store_true", help="what the roles log goes to their files alone")
 
 
-def run(settings: Settings, detach: bool = False) -> int:
+def run(settings: Settings, detach: bool = False, quiet: bool = False) -> int:
     """Exit code: 0 after an orderly end, 1 where a part fails, 2 where it cannot start here."""
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     if detach:
         return detached.detach(settings)
-    up = Up(settings)
+    up = Up(settings, quiet)
     code = up.run()
     if up.supervisor.left_behind:
         sys.stdout.flush()
@@ -63,8 +64,8 @@ def run(settings: Settings, detach: bool = False) -> int:
 class Up:
     """One run of the whole stack."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, quiet: bool) -> None:
+        self._settings, self._quiet = settings, quiet
         self._stack = Stack(Process.of(os.getpid()), "starting", shareable(settings))
         self.supervisor = Supervisor(self._stack, settings.data_dir, say)
 
@@ -159,7 +160,8 @@ class Up:
 
     def _log(self, name: str) -> ChildLog:
         path = self._settings.data_dir / "logs" / f"{name}.log"
-        return ChildLog(path, lambda line: print(f"{name:<8} | {line}", file=sys.stderr, flush=True))
+        show = None if self._quiet else lambda line: print(f"{name:<8} | {line}", file=sys.stderr, flush=True)
+        return ChildLog(path, show)
 
     def _make_topics(self) -> None:
         topics = Topics(all_topics(self._settings), self._settings)

@@ -1,0 +1,260 @@
+"""`sluice up`, `status` and `down` with the real roles on real servers."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from embedded.kafka import Kafka
+from embedded.place import free_port
+
+START_LIMIT = 120.0
+ROLES = ["kafka", "clickhouse", "gateway", "worker", "sink"]
+
+
+class Stack:
+    """`sluice` on a data folder and ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.gateway, self.clickhouse, kafka = free_port(), free_port(), free_port()
+        ports = {"GATEWAY_PORT": self.gateway, "CLICKHOUSE_PORT": self.clickhouse, "KAFKA_PORT": kafka}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+        self.base = {**kept, "SLUICE_DATA_DIR": str(folder)}
+        self.environment = {**self.base, **{f"SLUICE_{name}": str(port) for name, port in ports.items()}}
+        self.processes: set[psutil.Process] = set()
+
+    def popen(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Starts a command that lasts."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *arguments],
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.processes.add(psutil.Process(process.pid))
+        return process
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Runs a command that finds the stack by its data folder; `up` alone is told the ports."""
+        given = self.environment if arguments[0] == "up" else self.base
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        done = subprocess.run(
+            command, env={**given, **environment}, capture_output=True, text=True, timeout=START_LIMIT, check=False
+        )
+        self.watch()
+        return done.returncode, done.stdout + done.stderr
+
+    def watch(self) -> None:
+        """Notes every process that runs now, so that none can be left in the end."""
+        try:
+            supervisor = json.loads((self.folder / "stack.json").read_text())["supervisor"]["pid"]
+            parent = psutil.Process(supervisor)
+            self.processes |= {parent, *parent.children(recursive=True)}
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            pass
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """By role."""
+        _, output = self.run("status", "--json")
+        return {row["role"]: row for row in json.loads(output)["roles"]}
+
+    def left(self) -> list[psutil.Process]:
+        """Processes that still run, after a moment."""
+        return list(psutil.wait_procs(list(self.processes), timeout=10)[1])
+
+    def rows(self, where: str) -> int:
+        """How many events ClickHouse has."""
+        url = f"http://127.0.0.1:{self.clickhouse}/?user=analyst"
+        return int(requests.post(url, f"SELECT count() FROM sluice.events WHERE {where}", timeout=10).text)
+
+
+def _until(condition: Callable[[], Any], limit: float) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "data")
+    yield stack
+    stack.watch()
+    for process in stack.processes:
+        if process.is_running():
+            process.kill()
+
+
+def _send(stack: Stack, key: str, player: str) -> None:
+    event: Any = {"event_type": "login", "identifiers": {"player_id": player}, "payload": {}}
+    url, headers = f"http://127.0.0.1:{stack.gateway}/api/v1/event", {"X-API-Key": key}
+    answer = requests.post(url, json=event, headers=headers, timeout=15)
+    assert answer.ok, answer.text
+
+
+@pytest.mark.slow
+def test_the_whole_stack(stack: Stack) -> None:
+    code, output = stack.run("up", "--detach")
+    assert code == 0, output
+    (key,) = re.findall(r"Demo key\s+(sluice_\S+)", output)
+    assert f"http://127.0.0.1:{stack.gateway}" in output
+    assert f"http://127.0.0.1:{stack.clickhouse}" in output
+
+    code, output = stack.run("status", "--json")
+    rows = json.loads(output)["roles"]
+    assert code == 0
+    assert [row["role"] for row in rows] == ROLES
+    assert all(list(row) == ["role", "pid", "state", "restarts", "address", "lag"] for row in rows)
+    assert {row["state"] for row in rows} == {"up"}
+    assert [row["lag"] for row in rows] == [None, None, None, 0, 0]
+
+    _send(stack, key, "first")
+    _until(lambda: stack.rows("player_id = 'first'") == 1, 5)
+
+    code, output = stack.run("keys", "create", "--tenant", "found", "--json")  # by the data folder alone
+    assert code == 0
+    _until(partial(_accepts, stack, json.loads(output)["key"], "found"), 5)
+
+    code, output = stack.run("up")
+    assert code == 2
+    assert "is in use by another process" in output
+
+    _kill_each_role(stack, key)
+
+    code, output = stack.run("down")
+    assert (code, stack.left()) == (0, [])
+    code, output = stack.run("status")
+    assert code == 1
+    assert output.count("down") == 5
+    assert stack.run("down")[1].startswith("Nothing runs on ")
+
+    began = time.monotonic()
+    assert stack.run("up", "--detach")[0] == 0
+    took = time.monotonic() - began
+    assert stack.rows("player_id LIKE 'after-%'") == len(ROLES)
+    stack.run("down")
+    assert stack.left() == []
+    assert took < 10
+
+
+def _accepts(stack: Stack, key: str, player: str) -> bool:
+    try:
+        _send(stack, key, player)
+    except AssertionError:
+        return False
+    return True
+
+
+def _kill_each_role(stack: Stack, key: str) -> None:
+    for role in ("worker", "sink", "gateway", "kafka", "clickhouse"):
+        before = stack.status()[role]
+        psutil.Process(before["pid"]).kill()
+        _until(partial(_restarted, stack, role), 30)
+        _until(lambda: stack.run("status")[0] == 0, 60)
+        assert stack.status()[role]["pid"] != before["pid"]
+        # a gateway that has just lost its broker answers 503 for a moment, as it should
+        _until(partial(_accepts, stack, key, f"after-{role}"), 40)
+        _until(partial(_has_row, stack, f"after-{role}"), 40)
+
+
+def _restarted(stack: Stack, role: str) -> bool:
+    return bool(stack.status()[role]["restarts"] == 1)
+
+
+def _has_row(stack: Stack, player: str) -> bool:
+    return stack.rows(f"player_id = '{player}'") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0.7, 2.0, 4.0, 7.0])
+def test_ctrl_c_at_any_moment_leaves_no_process(stack: Stack, moment: float) -> None:
+    process = stack.popen("up")
+    deadline = time.monotonic() + moment
+    while time.monotonic() < deadline:
+        stack.watch()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    if moment == 4.0:
+        process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 or moment < 1, output  # so early that Python itself was still starting
+    assert "Traceback" not in output or moment < 1
+    assert stack.left() == []
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_takes_everything_with_it(stack: Stack) -> None:
+    assert stack.run("up", "--detach")[0] == 0
+    stack.watch()
+    supervisor = json.loads((stack.folder / "stack.json").read_text())["supervisor"]["pid"]
+    psutil.Process(supervisor).kill()
+    assert stack.left() == []
+    assert stack.run("status")[0] == 1
+    assert stack.run("down")[1].startswith("Nothing runs on ")
+
+
+def test_what_stands_in_the_way_is_one_sentence(stack: Stack, tmp_path: Path) -> None:
+    with_port = {"SLUICE_GATEWAY_PORT": str(stack.clickhouse)}
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", stack.clickhouse))
+        other.listen()
+        code, output = stack.run("up", **with_port)
+    assert (code, output.count("\n")) == (2, 1)
+    assert f"Port {stack.clickhouse} for the gateway is taken by another program" in output
+
+    code, output = stack.run("up", SLUICE_LEAST_DISK=str(1 << 60))
+    assert (code, output.count("\n")) == (2, 1)
+    assert output.startswith("Too little disk space for ")
+
+    occupied = tmp_path / "file"
+    occupied.touch()
+    code, output = stack.run("up", SLUICE_DATA_DIR=str(occupied))
+    assert (code, output.count("\n")) == (2, 1)
+    assert "cannot be used" in output
+
+    code, output = stack.run("up", "--gateway-port", "no", "--workers", "0")
+    assert code == 2
+    assert "gateway-port" in output
+    assert "workers" in output
+
+
+@pytest.mark.slow
+def test_outside_servers_replace_the_embedded_ones(
+    stack: Stack, tmp_path: Path, clickhouse: str, namespace: str
+) -> None:
+    with Kafka(tmp_path / "outside") as kafka:
+        outside = {
+            "SLUICE_KAFKA": kafka.address,
+            "SLUICE_CLICKHOUSE": clickhouse,
+            "SLUICE_CLICKHOUSE_DATABASE": namespace,
+            "SLUICE_PARTITIONS": "2",
+            "SLUICE_WORKERS": "2",
+        }
+        code, output = stack.run("up", "--detach", **outside)
+        assert code == 0, output
+        code, output = stack.run("status", "--json")
+        rows = json.loads(output)["roles"]
+        assert code == 0, output
+        assert [row["role"] for row in rows] == ["kafka", "clickhouse", "gateway", "worker", "worker", "sink"]
+        assert [row["pid"] for row in rows[:2]] == [None, None]
+        assert [row["address"] for row in rows[:2]] == [kafka.address, clickhouse]
+        assert stack.run("down")[0] == 0
+        assert stack.left() == []
+        code, output = stack.run("up", **outside | {"SLUICE_PARTITIONS": "3"})
+        assert code == 2
+        assert "has 2 partitions, not 3" in output
+        assert stack.left() == []
