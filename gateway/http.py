@@ -10,7 +10,7 @@ that never ends (408), more requests in a pipeline than anyone needs, bytes that
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from math import inf
@@ -157,7 +157,9 @@ class Connection(asyncio.Protocol):
         self._current: Incoming | None = None
         self._deaf = False
         self._paused = False
+        self._full = False
         self._fault = 400
+        self._again = b""
         self._body_limit = server.settings.gateway_body_bytes
         self.deadline = inf
         """When it has taken too long, whatever it is doing."""
@@ -186,30 +188,30 @@ class Connection(asyncio.Protocol):
         return True  # a client may close its side and still wait for its answer
 
     def pause_writing(self) -> None:
+        self._full = True
         self.deadline = self._loop.time() + WRITE_LIMIT
         self._pause()
 
     def resume_writing(self) -> None:
-        self._rest()
-        self._resume()
+        self._full = False
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # nobody has to: it is answered as if not asked for
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self.data_received(rest)
-                return
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parser, again = httptools.HttpRequestParser(self), self._again
+            self._again = b""
+            self.data_received(again + data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
             self._fail(self._fault)
             return
         if self._parsing is None:
             self._judge_head(len(data))
-        if self._task is None and self._queue:
+        if self._task is None and self._queue and not self._full:
             self._serve_next()
         elif len(self._queue) > PIPELINE // 2:
             self._pause()
@@ -243,7 +245,11 @@ class Connection(asyncio.Protocol):
         if len(self._queue) >= PIPELINE:
             raise OverflowError("too many requests in a pipeline")
         parser, headers, path = self._parser, self._headers, _path(self._url)
+        if parser.should_upgrade():
+            self._again = _without_upgrade(parser.get_method(), self._url, headers)
         self._url, self._headers, self._count, self._head_bytes = b"", {}, 0, 0
+        if self._again:
+            return
         body = Body(self, self._body_limit)
         self._parsing = Incoming(parser.get_method().decode(), path, headers, body, parser.should_keep_alive())
         self._queue.append(self._parsing)
@@ -252,8 +258,9 @@ class Connection(asyncio.Protocol):
         self._parsing.body.feed(part)  # type: ignore[union-attr]
 
     def on_message_complete(self) -> None:
-        self._parsing.body.finish()  # type: ignore[union-attr]
-        self._parsing = None
+        if self._parsing is not None:
+            self._parsing.body.finish()
+            self._parsing = None
 
     # Answering
 
@@ -282,12 +289,20 @@ class Connection(asyncio.Protocol):
             head.append("connection: close\r\n")
         head.append(f"content-length: {len(answer.body)}\r\n\r\n")
         body = b"" if incoming.method == "HEAD" else answer.body
-        self._transport.write("".join(head).encode("latin-1") + body)
+        self._transport.write("".join(head).encode("latin-1", "replace") + body)
         if close:
             self._leave(incoming.body.done)
             return
-        self._rest()
-        self._resume()
+        if not self._full:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """To the next request, once the last one is answered and the client has taken it."""
+        if self._task is not None:
+            return
+        if not self._deaf:
+            self._rest()
+            self._resume()
         if self._queue:
             self._serve_next()
 
@@ -425,6 +440,14 @@ class HttpServer:
             now = self.loop.time()
             for connection in [each for each in self._connections if each.deadline < now]:
                 connection.expire()
+
+
+def _without_upgrade(method: bytes, url: bytes, headers: Mapping[str, str]) -> bytes:
+    """The head again, as if no other protocol had been asked for: nobody has to grant that, but llhttp stops at it."""
+    if method == b"CONNECT":
+        raise ValueError("no proxy")
+    kept = [f"{name}: {value}" for name, value in headers.items() if name not in ("upgrade", "connection")]
+    return method + b" " + url + b" HTTP/1.1\r\n" + "\r\n".join(kept).encode() + b"\r\n\r\n"
 
 
 def _path(url: bytes) -> str:
