@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup up test lint types docs clean
+.PHONY: setup up down test test-containers lint types clean
 
 setup: $(VENV)/.ready
 
@@ -16,10 +16,17 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	touch $@
 
 up: setup
-	$(BIN)/sluice up
+	@$(BIN)/sluice up
+
+down: setup
+	@$(BIN)/sluice down
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The same tests with the official images of Kafka and ClickHouse instead of the embedded servers. Needs Docker.
+test-containers: setup
+	$(BIN)/python -m pytest --containers
 
 lint: setup
 	$(BIN)/ruff check .

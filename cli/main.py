@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from runtime.settings import Settings, SettingsError, load
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(_version())
+        sys.exit(0)
     parser = _overview()
     if not given or given[0].startswith("-"):
         parser.parse_args(given)
@@ -64,8 +67,15 @@ def _overview() -> argparse.ArgumentParser:
         "Settings come from flags, then SLUICE_* variables, then a .env file, then what runs on the data folder.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=version("sluice"))
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("sluice")
+    except PackageNotFoundError:  # run from its folder, as in the container image
+        return "0 (not installed as a package)"
 
 
 def _run(name: str, given: list[str]) -> int:
