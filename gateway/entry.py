@@ -15,7 +15,7 @@ import orjson
 from gateway import body as bodies
 from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
 from gateway.budget import Budget
-from gateway.dialects.base import Accepted, Dialect, Handler, Refusal, Request
+from gateway.dialects.base import Accepted, Dialect, Event, Handler, Refusal, Request
 from gateway.http import Incoming, TooSlow
 from gateway.idempotency import Index, Outcome
 from gateway.keys import Key, Keys
@@ -187,13 +187,7 @@ class Entry:
                 raise Limited(standing, "events")
         partitions = self.producer.partitions(INGEST_EVENTS.name)
         trace = _trace(call.headers)
-        records = []
-        for event in events:
-            dedup_key = event["dedup_key"]
-            record_key = None if dedup_key is None else dedup_key.encode()
-            partition = partition_of(event["event_id"] if record_key is None else record_key, partitions)
-            records.append(Record(partition, record_key, EVENT.encode(event), event["received_at"], trace))
-        await self.producer.send(INGEST_EVENTS.name, records)
+        await self.producer.send(INGEST_EVENTS.name, [_record(event, partitions, trace) for event in events])
         REQUESTS.add_events(call.dialect.name, len(events))
 
     # The way out for what is refused
@@ -233,6 +227,17 @@ class Entry:
             body=call.body,
             request_id=call.request_id,
         )
+
+
+_encode = EVENT.encode
+
+
+def _record(event: Event, partitions: int, trace: Headers) -> Record:
+    """By dedup key; an event without one goes by its id, and its record has no key."""
+    dedup_key = event["dedup_key"]
+    key = None if dedup_key is None else dedup_key.encode()
+    partition = partition_of(event["event_id"] if key is None else key, partitions)
+    return Record(partition, key, _encode(event), event["received_at"], trace)
 
 
 def _trace(headers: Mapping[str, str]) -> Headers:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -52,10 +52,10 @@ class Record(NamedTuple):
 class Delivery:
     """A request's records on their way: ``future`` ends once Kafka has them all."""
 
-    __slots__ = ("deadline", "future", "waiting")
+    __slots__ = ("deadline", "future", "size", "waiting")
 
-    def __init__(self, future: asyncio.Future[None], waiting: int, deadline: float) -> None:
-        self.future, self.waiting, self.deadline = future, waiting, deadline
+    def __init__(self, future: asyncio.Future[None], waiting: int, size: int, deadline: float) -> None:
+        self.future, self.waiting, self.size, self.deadline = future, waiting, size, deadline
 
 
 Entry = tuple[Delivery, Record]
@@ -69,12 +69,11 @@ class Producer:
         self._kafka_address, self._topics, self._budget, self._timeout = kafka, topics, budget, timeout
         self._loop = asyncio.get_running_loop()
         self._kafka: AIOKafkaProducer | None = None
-        self._queues: dict[TopicPartition, deque[Entry]] = {}
+        self._queues: dict[str, list[deque[Entry]]] = {}
         self._busy: set[Any] = set()
         self._open: dict[Delivery, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pumping = False
-        self._partitions: dict[str, int] = {}
         self.started = asyncio.Event()
         """Set once Kafka has been reached and this release's schemas are published."""
 
@@ -84,7 +83,7 @@ class Producer:
         self._spawn(self._sweep())
 
     async def stop(self) -> None:
-        """Ends at once what is still under way; `idle` comes before it in an orderly end."""
+        """Ends at once what is still under way."""
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
@@ -92,31 +91,27 @@ class Producer:
         if self._kafka is not None:
             await _close(self._kafka)
 
-    async def idle(self) -> None:
-        """Returns when everything sent so far has been acknowledged or given up."""
-        if self._open:
-            await asyncio.wait([delivery.future for delivery in self._open])
-
     def partitions(self, topic: str) -> int:
         """The topic's partition count, which is fixed for ever. Raises Unavailable until Kafka has told it."""
         if not self.started.is_set():
             raise Unavailable("Kafka has not been reached yet")
-        return self._partitions[topic]
+        return len(self._queues[topic])
 
     def send(self, topic: str, records: Sequence[Record]) -> asyncio.Future[None]:
         """Queues the records; the future ends once all are acknowledged, or with Unavailable.
 
         Raises Unavailable at once where there is no room.
         """
-        size = sum(map(_size, records))
+        size = sum([len(record[2] or b"") for record in records]) + RECORD_OVERHEAD * len(records)
         if not self._budget.take(size):
             PRODUCER_FAILURES.labels("full").inc()
             raise Unavailable("too much waits for Kafka already")
         future: asyncio.Future[None] = self._loop.create_future()
-        delivery = Delivery(future, len(records), self._loop.time() + self._timeout)
+        delivery = Delivery(future, len(records), size, self._loop.time() + self._timeout)
         self._open[delivery] = None
+        queues = self._queues[topic]
         for record in records:
-            self._queue(topic, record.partition).append((delivery, record))
+            queues[record[0]].append((delivery, record))
         self._pump_soon()
         return future
 
@@ -132,12 +127,12 @@ class Producer:
             return False
         return True
 
-    def _queue(self, topic: str, partition: int) -> deque[Entry]:
-        place = TopicPartition(topic, partition)
-        queue = self._queues.get(place)
-        if queue is None:
-            queue = self._queues[place] = deque()
-        return queue
+    def _waiting(self) -> Iterator[tuple[TopicPartition, deque[Entry]]]:
+        """The queues that are not empty."""
+        for topic, queues in self._queues.items():
+            for partition, queue in enumerate(queues):
+                if queue:
+                    yield TopicPartition(topic, partition), queue
 
     # Rounds: what has collected for a broker leaves when its last request was answered.
 
@@ -152,12 +147,11 @@ class Producer:
         if kafka is None:
             return
         rounds: dict[Any, list[TopicPartition]] = {}
-        for place, queue in self._queues.items():
-            if queue:
-                leader = kafka.client.cluster.leader_for_partition(place)
-                lane = place if leader is None or leader < 0 else leader
-                if lane not in self._busy:
-                    rounds.setdefault(lane, []).append(place)
+        for place, _ in self._waiting():
+            leader = kafka.client.cluster.leader_for_partition(place)
+            lane = place if leader is None or leader < 0 else leader
+            if lane not in self._busy:
+                rounds.setdefault(lane, []).append(place)
         for lane, places in rounds.items():
             self._busy.add(lane)
             self._spawn(self._round(kafka, lane, places))
@@ -179,12 +173,12 @@ class Producer:
 
     def _fill(self, kafka: AIOKafkaProducer, place: TopicPartition) -> tuple[list[Entry], Any]:
         """As many waiting records as a batch holds; those whose request has given up are dropped."""
-        queue, batch = self._queues[place], kafka.create_batch()
+        queue, batch = self._queues[place.topic][place.partition], kafka.create_batch()
         entries: list[Entry] = []
         while queue:
             delivery, (_, key, value, timestamp, headers) = queue[0]
             if delivery.future.done():
-                self._release(queue.popleft())
+                self._settled(queue.popleft()[0])
                 continue
             try:
                 taken = batch.append(key=key, value=value, timestamp=timestamp, headers=headers)
@@ -211,10 +205,8 @@ class Producer:
                 await outcome
             except Exception as failure:
                 error = failure
-        for entry in entries:
-            self._release(entry)
-            delivery = entry[0]
-            delivery.waiting -= 1
+        for delivery, _ in entries:
+            self._settled(delivery)
             if error is not None:
                 self._fail(delivery, "error", repr(error))
             elif not delivery.waiting and self._open.pop(delivery, delivery) is None:
@@ -222,8 +214,11 @@ class Producer:
         if error is not None:
             self._replace(kafka, error)
 
-    def _release(self, entry: Entry) -> None:
-        self._budget.give(_size(entry[1]))
+    def _settled(self, delivery: Delivery) -> None:
+        """One record less; with the last one, the memory of all is given back."""
+        delivery.waiting -= 1
+        if not delivery.waiting:
+            self._budget.give(delivery.size)
 
     # Failure: requests end in time, and a broken producer gives way to a new one.
 
@@ -239,9 +234,9 @@ class Producer:
             now = self._loop.time()
             while self._open and (oldest := next(iter(self._open))).deadline < now:
                 self._fail(oldest, "timeout", "no acknowledgement in time")
-            for queue in self._queues.values():
+            for _, queue in self._waiting():
                 while queue and queue[0][0].future.done():
-                    self._release(queue.popleft())
+                    self._settled(queue.popleft()[0])
 
     def _replace(self, kafka: AIOKafkaProducer, error: BaseException) -> None:
         if kafka is not self._kafka:
@@ -266,7 +261,8 @@ class Producer:
             try:
                 await kafka.start()
                 for topic in self._topics:
-                    self._partitions[topic] = len(await kafka.partitions_for(topic))
+                    count = len(await kafka.partitions_for(topic))
+                    self._queues.setdefault(topic, [deque() for _ in range(count)])
                 if not self.started.is_set():
                     await schemas_topic.publish(kafka)
             except (KafkaError, OSError) as error:
@@ -288,10 +284,6 @@ class Producer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("producer task failed", exc_info=error)
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"") + RECORD_OVERHEAD
 
 
 async def _close(kafka: AIOKafkaProducer) -> None:
