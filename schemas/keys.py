@@ -39,12 +39,14 @@ def bet_key(tenant: str, event_name: str, amount: object, transaction_id: str | 
     return key(tenant, bet_id) if bet_id is not None else ""
 
 
+_FREE_BITS = ~(0xF << 76 | 0x3 << 62)
+_VERSION_5 = 0x5 << 76 | 0x2 << 62
+
+
 def uuid5_bytes(text: str) -> bytes:
     """UUIDv5 of ``text`` in Sluice's namespace, as 16 bytes (a third of the time of uuid.uuid5)."""
-    digest = bytearray(sha1(NAMESPACE + text.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    return bytes(digest)
+    digest = sha1(NAMESPACE + text.encode(), usedforsecurity=False).digest()
+    return (int.from_bytes(digest[:16]) & _FREE_BITS | _VERSION_5).to_bytes(16)
 
 
 def uuid7_bytes() -> bytes:
