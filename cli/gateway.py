@@ -9,6 +9,8 @@ from gateway.server import AddressTaken, serve
 from runtime import logs
 from runtime.settings import Settings, load
 
+FLAGS = ("gateway_host", "gateway_port", "redis")
+
 
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 2 where it cannot start."""

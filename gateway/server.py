@@ -10,7 +10,7 @@ import errno
 import json
 import logging
 import signal
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gateway import openapi
@@ -96,7 +96,7 @@ class Gateway:
         await self.store.close()
 
     def _pages(self, spoken: dict[str, Dialect]) -> dict[str, Page]:
-        document = openapi.describe(spoken.values(), version("sluice"))
+        document = openapi.describe(spoken.values(), _version())
         text, page = json.dumps(document).encode(), openapi.page(document).encode()
 
         async def health() -> Answer:
@@ -131,6 +131,13 @@ class Gateway:
         if reason:
             return Answer(503, json.dumps({"status": "not ready", "detail": reason}).encode(), [JSON])
         return Answer(200, b'{"status":"ready"}')
+
+
+def _version() -> str:
+    try:
+        return version("sluice")
+    except PackageNotFoundError:  # run from its folder, as in the container image
+        return "0"
 
 
 def _store(settings: Settings) -> Store:
