@@ -44,8 +44,8 @@ class Site:
     def __init__(self, service: Service, port: int) -> None:
         self._service, self._port = service, port
         app = web.Application()
-        for method in ("GET", "POST"):
-            app.router.add_route(method, "/", service.query)
+        app.router.add_get("/", service.query)
+        app.router.add_post("/", service.query)
         app.router.add_get("/ping", ok)
         app.router.add_get("/replicas_status", ok)
         if service.faults is not None:

@@ -59,7 +59,7 @@ class Session:
         self._run(f"USE {identifier(database)}", "Null", {})
 
     def check(self, statement: Statement, read_only: bool) -> None:
-        """Refuses what a server refuses and a library would do."""
+        """Refuses what a server refuses and a library would do. With ``read_only``, all that is more than reading."""
         kind = self._connection.classify_query(statement.text)
         if kind["statement_count"] > 1:
             raise ClickHouseError(SYNTAX_ERROR, "Syntax error: Multi-statements are not allowed. (SYNTAX_ERROR)")
@@ -68,6 +68,11 @@ class Session:
             raise ClickHouseError(INTO_OUTFILE_NOT_ALLOWED, "INTO OUTFILE is not allowed. (INTO_OUTFILE_NOT_ALLOWED)")
         if read_only and name != "READ_ONLY" and statement.verb not in ("USE", "SET"):
             raise ClickHouseError(READONLY, "Cannot execute query in readonly mode. (READONLY)")
+
+    def canonical(self, statement: Statement) -> str:
+        """The statement as the engine itself writes it: no comments, no needless quotes."""
+        parameters = {"text": statement.text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")}
+        return self._run("SELECT formatQuerySingleLine({text:String})", "RawBLOB", parameters).body.decode()
 
     def run(self, statement: Statement, output: str, parameters: Mapping[str, str]) -> Result:
         """Executes a statement that carries no data and returns its whole output."""
@@ -120,7 +125,9 @@ class Engine:
         self._keeper = _library.connect(self._path)  # the engine ends with its last connection
         with self.session() as session:
             answer = session._run("SELECT version(), timezone()", "TabSeparated", {}).body.decode()
+            names = session._run("SELECT lower(name) FROM system.table_functions", "TabSeparated", {}).body.decode()
         self.version, self.timezone = answer.strip().split("\t")
+        self.table_functions = frozenset(names.split())
 
     @contextmanager
     def session(self) -> Iterator[Session]:

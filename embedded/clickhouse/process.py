@@ -39,7 +39,7 @@ class ClickHouse(Server):
         return [sys.executable, "-m", "embedded.clickhouse", *arguments, *(["--faults"] if self._faults else [])]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **environment(self._settings)}
+        return {**os.environ, **environment(self._settings), "TZ": "UTC"}
 
     def is_ready(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=PROBE_TIMEOUT)

@@ -26,6 +26,7 @@ NO_SETTINGS = frozenset(
 """Parameters of a URL that are no settings of the engine. A session would hold temporary tables and settings: every
 request here stands for itself, so its id is let pass."""
 
+LONGEST_ID = 256
 LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
 STREAMABLE = frozenset(
@@ -79,7 +80,7 @@ async def read(request: web.Request, limit: int) -> Query:
     source = text + b"\n" + body if text and body else text or body
     wants_packed = _is_on(parameters, "enable_http_compression")
     return Query(
-        id=parameters.get("query_id") or str(uuid.uuid4()),
+        id=_plain(parameters.get("query_id", "")) or str(uuid.uuid4()),
         statement=split(source),
         settings={
             name: value
@@ -93,6 +94,11 @@ async def read(request: web.Request, limit: int) -> Query:
         get=request.method in ("GET", "HEAD"),
         whole=_is_on(parameters, "wait_end_of_query") or _is_on(parameters, "http_wait_end_of_query"),
     )
+
+
+def _plain(text: str) -> str:
+    """The text if it can stand in a header of the answer, else nothing."""
+    return text if text.isascii() and text.isprintable() and len(text) <= LONGEST_ID else ""
 
 
 def _is_on(parameters: Mapping[str, str], name: str) -> bool:

@@ -20,6 +20,7 @@ from embedded.clickhouse.engine import TAG, Engine, Result, Session
 from embedded.clickhouse.errors import TOO_MANY_SIMULTANEOUS_QUERIES, ClickHouseError
 from embedded.clickhouse.faults import Fault, Faults
 from embedded.clickhouse.query import Query, read, refuse_strangers
+from embedded.clickhouse.reading import refuse_outside
 
 log = logging.getLogger("sluice.clickhouse")
 
@@ -98,7 +99,7 @@ class Service:
         self._running += 1
         try:
             await self._fail(asked, "before")
-            headers["X-ClickHouse-Format"] = asked.format
+            headers["X-ClickHouse-Format"] = asked.format if asked.format.isalnum() else ""
             headers["Content-Type"] = CONTENT_TYPES.get(asked.format, "text/plain; charset=UTF-8")
             if asked.streams:
                 return await self._stream(request, asked, account, headers)
@@ -118,7 +119,7 @@ class Service:
 
         def work() -> Result:
             with self._engine.session() as session:
-                _prepare(session, asked, account, tag)
+                _prepare(self._engine, session, asked, account, tag)
                 statement = asked.statement
                 if statement.data is None:
                     return session.run(statement, asked.output, asked.parameters)
@@ -138,7 +139,7 @@ class Service:
 
         def pieces() -> Generator[bytes, None, None]:
             with self._engine.session() as session:
-                _prepare(session, asked, account, tag)
+                _prepare(self._engine, session, asked, account, tag)
                 yield from session.stream(asked.statement, asked.output, asked.parameters)
 
         source = pieces()
@@ -210,9 +211,11 @@ def _strike(fault: Fault) -> None:
         raise ClickHouseError(fault.code, "on purpose, for a test")
 
 
-def _prepare(session: Session, asked: Query, account: Account, tag: str) -> None:
+def _prepare(engine: Engine, session: Session, asked: Query, account: Account, tag: str) -> None:
     """Account first, request second: so the engine itself refuses what the account may not change."""
     session.check(asked.statement, account.read_only or asked.get)
+    if account.read_only:
+        refuse_outside(session.canonical(asked.statement), engine.table_functions, asked.parameters)
     session.set({TAG: tag, **account.settings})
     if asked.database:
         session.use(asked.database)

@@ -104,6 +104,20 @@ def _output_format(source: bytes) -> str | None:
     return found.decode() if found is not None else None
 
 
+def words(source: bytes) -> list[tuple[str, bool]]:
+    """The names in a statement, quoted ones too, each with whether a parenthesis follows it."""
+    found: list[tuple[str, bool]] = []
+    for match in _TOKEN.finditer(source):
+        text = match.group()
+        if match.group("word") is not None or (match.group("quoted") is not None and text[:1] in b'`"'):
+            found.append((text.strip(b'`"').decode(errors="replace"), False))
+        elif text == b"(" and found:
+            found[-1] = (found[-1][0], True)
+        elif match.group("space") is None:
+            found.append(("", False))
+    return found
+
+
 def _tokens(source: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Words and signs with where they begin and end; a quoted text is one empty token."""
     for match in _TOKEN.finditer(source):

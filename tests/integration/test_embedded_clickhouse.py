@@ -239,6 +239,16 @@ def test_accounts_by_header_basic_and_url(server: ClickHouse) -> None:
         "KILL QUERY WHERE 1",
         "SELECT * FROM file('/etc/passwd', 'LineAsString')",
         "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+        "SELECT file('/etc/passwd')",
+        "SELECT /* */ `file` /* */ ('/etc/passwd') FORMAT Null",
+        "SELECT arrayMap(file, ['/etc/passwd'])",
+        "SELECT * APPLY file FROM (SELECT '/etc/passwd' AS a)",
+        "DESCRIBE file('/etc/passwd')",
+        "EXPLAIN SELECT * FROM file('/etc/passwd')",
+        "SELECT 1 WHERE 'a' IN (SELECT * FROM File('/etc/passwd', 'LineAsString'))",
+        "SELECT * FROM s3('http://127.0.0.1:1/bucket/key', 'CSV')",
+        "SELECT * FROM Python(accounts)",
+        "SELECT * FROM eval('SELECT 1')",
         "SELECT 1 SETTINGS max_execution_time = 1000",
         "SET readonly = 0",
         "BACKUP DATABASE system TO Disk('a', 'b')",
@@ -247,6 +257,45 @@ def test_accounts_by_header_basic_and_url(server: ClickHouse) -> None:
 def test_an_analyst_only_reads(server: ClickHouse, query: str) -> None:
     answer = requests.post(server.address, query, auth=("analyst", "reader"), timeout=10)
     assert answer.headers["X-ClickHouse-Exception-Code"] == "164", answer.text
+
+
+def test_no_parameter_smuggles_a_function_in(server: ClickHouse) -> None:
+    def ask(query: str, **params: str) -> requests.Response:
+        return requests.post(server.address, query, auth=("analyst", "reader"), params=params, timeout=10)
+
+    hidden = ask("SELECT arrayMap({f:Identifier}, ['/etc/passwd'])", param_f="`file`")
+    assert "root" not in hidden.text
+    assert hidden.status_code != 200
+    assert ask("SELECT {s:String}", param_s="file").text == "file\n"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 'file(''/etc/passwd'')' AS a, \"b\".c FROM (SELECT 1 AS c) AS b",
+        "SELECT sum(number) FROM numbers(10)",
+        "SELECT * FROM values('a Int8', 1, 2)",
+        "WITH 'a\\tb\\'c' AS x SELECT x, $$\n$$",
+        "SHOW TABLES FROM system LIKE 'c%'",
+        "DESCRIBE system.columns",
+        "EXPLAIN SELECT 1",
+    ],
+)
+def test_an_analyst_reads_everything_else(server: ClickHouse, query: str) -> None:
+    answer = requests.post(server.address, query, auth=("analyst", "reader"), timeout=10)
+    assert answer.status_code == 200, answer.text
+
+
+def test_nothing_gets_into_the_answers_headers(ask: Callable[..., requests.Response]) -> None:
+    answer = ask("SELECT 1", query_id="a\r\nX-Evil: 1", default_format="JSON\r\nX-Evil: 1")
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "73"
+    assert "X-Evil" not in answer.headers
+    assert ask("SELECT 1", query_id="mine").headers["X-ClickHouse-Query-Id"] == "mine"
+
+
+def test_its_clock_is_utc(ask: Callable[..., requests.Response]) -> None:
+    answer = ask("SELECT timezone()")
+    assert (answer.text, answer.headers["X-ClickHouse-Timezone"]) == ("UTC\n", "UTC")
 
 
 def test_an_analysts_queries_are_limited(server: ClickHouse) -> None:
