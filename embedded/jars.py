@@ -26,6 +26,7 @@ SPEC, LOCK = PINS / "jgo.toml", PINS / "jgo.lock.toml"
 ATTEMPTS = 4
 CONNECTIONS = 6
 TIMEOUT = 30
+SCRATCH, ABANDONED = ".fetch-", 3600.0
 
 
 class FetchError(RuntimeError):
@@ -50,7 +51,7 @@ class Jar:
         try:
             with open(folder / self.name, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
 
@@ -77,8 +78,9 @@ def fetch(cache: Path | None = None) -> Path:
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder.parent)
         with (
-            tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as scratch,
+            tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder.parent) as scratch,
             Progress("Fetching Apache Kafka's jars", len(missing)) as progress,
             _threads() as threads,
         ):
@@ -87,6 +89,13 @@ def fetch(cache: Path | None = None) -> Path:
     except OSError as error:
         raise FetchError(f"Kafka's jars cannot be kept in {folder}: {error.strerror or error}.") from error
     return folder
+
+
+def _sweep(cache: Path) -> None:
+    """Removes what downloads that were killed have left."""
+    for scratch in cache.glob(f"{SCRATCH}*"):
+        if time.time() - scratch.stat().st_mtime > ABANDONED:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
