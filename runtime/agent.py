@@ -10,7 +10,7 @@ It must be deterministic: no clock, no randomness, no counter of the process. Ti
 ``record.timestamp`` and ``state.clock``, which a replay sees again. What it emits may depend on the record and the
 state before it, never on where a batch happened to end.
 
-A record is aiokafka's: ``topic, partition, offset, timestamp`` (milliseconds), ``key, value, headers``.
+A record has ``offset, timestamp`` (milliseconds), ``key, value, headers``; its partition is the state's.
 """
 
 from bisect import bisect_left, insort
@@ -28,6 +28,19 @@ Add = Callable[[str, int, bytes | None, bytes | None, list[tuple[str, bytes]], i
 """(topic, partition, key, value, headers, timestamp in milliseconds)."""
 
 
+class Cursor(Protocol):
+    """A place among the stored keys, before the batch's changes; a key that is not there is given as b""."""
+
+    def seek(self, key: bytes) -> bytes:
+        """The first stored key at or behind ``key``."""
+
+    def seek_back(self, key: bytes) -> bytes:
+        """The last stored key at or before ``key``."""
+
+    def previous(self) -> bytes:
+        """The stored key before the one found last."""
+
+
 class Reads(Protocol):
     """What the state is read from: a Store, or a dict in a test."""
 
@@ -35,6 +48,7 @@ class Reads(Protocol):
     def get_many(self, keys: list[bytes]) -> list[bytes | None]: ...
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]: ...
     def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+    def cursor(self) -> Cursor: ...
 
 
 class State:
@@ -89,6 +103,10 @@ class State:
         """The same, descending."""
         changed = self._changed(start, stop)
         return _merge(self._reads.scan_back(start, stop), reversed(changed), self.changes, -1)
+
+    def cursor(self) -> Cursor:
+        """A cursor over what is stored, without the batch's changes: many seeks for the price of one scan."""
+        return self._reads.cursor()
 
     def _changed(self, start: bytes, stop: bytes) -> list[bytes]:
         if self._ordered is None:

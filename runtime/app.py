@@ -44,8 +44,8 @@ class BatchApp(faust.App):
         self.flowing.set()
 
 
-def batch_app(group: str, settings: Settings) -> BatchApp:
-    """A new app in the consumer group ``group``. Create it within a running loop."""
+def batch_app(group: str, settings: Settings, lean: bool = False) -> BatchApp:
+    """A new app in the consumer group ``group``, with ``lean`` records or ordinary ones. Create it in a running loop."""
     for talker in ("faust", "mode", "runtime.app", "runtime.transport"):
         logging.getLogger(talker).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # it warns of every timer that a busy loop delays
@@ -53,6 +53,7 @@ def batch_app(group: str, settings: Settings) -> BatchApp:
     folder.mkdir(parents=True, exist_ok=True)
     app = BatchApp(group, **options(settings, folder))
     app.transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
+    app.transport.lean = lean
     return app
 
 

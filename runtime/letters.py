@@ -28,19 +28,27 @@ def letter_id(stage: str, log: int, partition: int, offset: int) -> bytes:
     return uuid5_bytes(key("dead letter", stage, log, partition, offset))
 
 
-def dead_letter(stage: str, record: Any, log: int, error: BaseException) -> tuple[bytes, bytes]:
-    """(letter id, encoded DeadLetter) for a record of a topic whose incarnation is ``log``."""
-    found = letter_id(stage, log, record.partition, record.offset)
-    ingest_log, ingest_partition, ingest_offset = _coordinates(record, log)
+def dead_letter(
+    stage: str, record: Any, log: int, error: BaseException, place: tuple[str, int] | None = None
+) -> tuple[bytes, bytes]:
+    """(letter id, encoded DeadLetter) for a record of a topic whose incarnation is ``log``.
+
+    ``place`` is its topic and partition where the record does not know them (runtime/transport.py, lean records).
+    """
+    topic, partition = place or (record.topic, record.partition)
+    found = letter_id(stage, log, partition, record.offset)
+    ingest_log, ingest_partition, ingest_offset = (
+        (log, partition, record.offset) if topic == INGEST_EVENTS.name else _coordinates(record)
+    )
     tenant, dialect = _who(record.value)
     headers = list(record.headers)
     return found, DEAD_LETTER.encode(
         {
             "letter_id": found,
             "stage": stage,
-            "topic": record.topic,
+            "topic": topic,
             "log": log,
-            "partition": record.partition,
+            "partition": partition,
             "offset": record.offset,
             "ingest_log": ingest_log,
             "ingest_partition": ingest_partition,
@@ -57,10 +65,8 @@ def dead_letter(stage: str, record: Any, log: int, error: BaseException) -> tupl
     )
 
 
-def _coordinates(record: Any, log: int) -> tuple[int | None, int | None, int | None]:
+def _coordinates(record: Any) -> tuple[int | None, int | None, int | None]:
     """Where the record's cause stands in ingest.events."""
-    if record.topic == INGEST_EVENTS.name:
-        return log, record.partition, record.offset
     headers = dict(record.headers)
     origin = headers.get(HEADER) or headers.get(CAUSE)
     try:

@@ -44,7 +44,7 @@ class Outlet:
             bootstrap_servers=self._bootstrap,
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type="snappy",  # aiokafka's lz4 is of level 9: eight times as long, for a tenth less
             max_batch_size=MAX_BATCH,
             max_request_size=MAX_REQUEST,
             request_timeout_ms=int(self._timeout * 1000),

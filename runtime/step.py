@@ -88,7 +88,7 @@ class Stepper:
         if self._in_a_row > self._limit:
             raise TooManyLetters(
                 f"{self._in_a_row} records in a row failed in the agent {self.agent.name}; "
-                f"{record.topic}-{record.partition}@{record.offset} with {type(error).__name__}: {error}"
+                f"{self.agent.source.name}-{self.partition}@{record.offset} with {type(error).__name__}: {error}"
             ) from error
 
 
@@ -96,7 +96,7 @@ class _Attempt:
     """One pass over a batch."""
 
     def __init__(self, stepper: Stepper, before: Marker, reads: Reads, add: Add) -> None:
-        self._agent, self._before = stepper.agent, before
+        self._agent, self._before, self._partition = stepper.agent, before, stepper.partition
         self._marks, self._applied, self._clock = dict(before.marks), before.applied, before.clock
         self._state = State(reads, dict(before.meta), stepper.partition, before.log)
         origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
@@ -123,7 +123,8 @@ class _Attempt:
         """A dead letter in the record's place."""
         self._enter(record)
         self._state.changes.clear()
-        letter_id, value = dead_letter(self._agent.name, record, self._before.log, error)
+        place = (self._agent.source.name, self._partition)
+        letter_id, value = dead_letter(self._agent.name, record, self._before.log, error, place)
         self._emit.record(DEAD_LETTERS, letter_id, value)
         return self._result(1, 0, 1)
 

@@ -137,6 +137,10 @@ class Store:
             yield key, found.value()
             found.prev()
 
+    def cursor(self) -> "StoreCursor":
+        """A cursor over the keys as they are now."""
+        return StoreCursor(self._db.iter())
+
     def meta(self) -> tuple[Marker, int, int] | None:
         """(marker, position in the changelog, its incarnation), or None. Raises StateDamaged, StateFailed."""
         raw = self.get(META)
@@ -193,6 +197,25 @@ class Store:
     def drop(cls, folder: Path) -> None:
         """Removes a closed store."""
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class StoreCursor:
+    """runtime.agent.Cursor over RocksDB."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    def seek(self, key: bytes) -> bytes:
+        self._found.seek(key)
+        return self._found.key() if self._found.valid() else b""
+
+    def seek_back(self, key: bytes) -> bytes:
+        self._found.seek_for_prev(key)
+        return self._found.key() if self._found.valid() else b""
+
+    def previous(self) -> bytes:
+        self._found.prev()
+        return self._found.key() if self._found.valid() else b""
 
 
 def offset_of(stored: bytes) -> int:

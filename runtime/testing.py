@@ -13,6 +13,7 @@ Kafka's log, the disk, and the death of a process.
 """
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -96,6 +97,9 @@ class MemoryStore(Store):
     def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(list(self.scan(start, stop))[::-1])
 
+    def cursor(self) -> Any:
+        return _Cursor(sorted(key for key in self._data if key != META))
+
     def write(self, changes: Any, marker: Marker, position: int, log: int) -> None:
         self.fault.operation()
         super().write(changes, marker, position, log)
@@ -117,6 +121,24 @@ class MemoryStore(Store):
     @classmethod
     def drop(cls, folder: Path) -> None:
         cls.disks.pop(folder, None)
+
+
+class _Cursor:
+    def __init__(self, keys: list[bytes]) -> None:
+        self._keys, self._at = keys, 0
+
+    def seek(self, key: bytes) -> bytes:
+        return self._found(bisect_left(self._keys, key))
+
+    def seek_back(self, key: bytes) -> bytes:
+        return self._found(bisect_right(self._keys, key) - 1)
+
+    def previous(self) -> bytes:
+        return self._found(self._at - 1)
+
+    def _found(self, at: int) -> bytes:
+        self._at = at
+        return self._keys[at] if 0 <= at < len(self._keys) else b""
 
 
 class _Batch:

@@ -33,7 +33,7 @@ class Worker:
     def __init__(self, agents: Sequence[Agent], settings: Settings, group: str = GROUP) -> None:
         self._agents, self._settings = agents, settings
         self._folder: Path = settings.data_dir / "state" / f"{group}-{settings.slot}"
-        self.app: BatchApp = batch_app(group, settings)
+        self.app: BatchApp = batch_app(group, settings, lean=True)
         self._ledger = Ledger(self.app)
         self._outlet = Outlet(settings.kafka_address(), settings.produce_timeout)
         self._kafka = LogReader(settings.kafka_address())

@@ -26,20 +26,7 @@ class UnsupportedSchema(TypeError):  # noqa: N818 - it is the schema that is nam
     """The schema has a type for which no code is compiled; fastavro reads and writes it."""
 
 
-def varint(value: int) -> bytes:
-    """Avro's zig-zag variable-length int."""
-    value = (value << 1) ^ (value >> 63)
-    if value >> 35 and not value >> 42:  # six bytes, unrolled: every time of our days, in milliseconds
-        return bytes(
-            (
-                value & 0x7F | 0x80,
-                value >> 7 & 0x7F | 0x80,
-                value >> 14 & 0x7F | 0x80,
-                value >> 21 & 0x7F | 0x80,
-                value >> 28 & 0x7F | 0x80,
-                value >> 35,
-            )
-        )
+def _simple_varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -48,8 +35,37 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+# Fourteen bits at a time: two bytes that are followed by more, and the one or two that end a number.
+_MORE = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)]
+_LAST = [_simple_varint(n) for n in range(1 << 14)]
+
+
+def varint(value: int) -> bytes:
+    """Avro's zig-zag variable-length int."""
+    value = (value << 1) ^ (value >> 63)
+    if value < 16384:
+        return _LAST[value]
+    out = _MORE[value & 16383]
+    value >>= 14
+    while value > 16383:
+        out += _MORE[value & 16383]
+        value >>= 14
+    return out + _LAST[value]
+
+
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The int at ``at`` and the position behind it. Raises IndexError past the end, DecodeError over 64 bits."""
+    six = int.from_bytes(data[at : at + 6], "little")
+    if six & 0x8080_8080_8080 == 0x0080_8080_8080:  # six bytes, unrolled: every time of our days, in milliseconds
+        value = (
+            (six & 0x7F)
+            | (six >> 1 & 0x7F << 7)
+            | (six >> 2 & 0x7F << 14)
+            | (six >> 3 & 0x7F << 21)
+            | (six >> 4 & 0x7F << 28)
+            | (six >> 5 & 0x7F << 35)
+        )
+        return (value >> 1) ^ -(value & 1), at + 6
     shift = result = 0
     while True:
         byte = data[at]

@@ -38,7 +38,7 @@ def make(window: int) -> Agent:
                 if state.clock - first[3] <= window:
                     _repeat(record, state, emit, first, fingerprint)
                     return
-            state.put(event_id, _FIRST.pack(state.log, record.partition, record.offset, state.clock, fingerprint))
+            state.put(event_id, _FIRST.pack(state.log, state.partition, record.offset, state.clock, fingerprint))
         emit.record(EVENTS, identity or event_id, value)
         if bet_key:
             emit.record(WAGERS, bet_key, value)
@@ -61,6 +61,6 @@ def _repeat(record: Any, state: State, emit: Emit, first: tuple[Any, ...], finge
     repeat: dict[str, Any] = dict(zip(_REPEATED, _read_repeated(record.value), strict=True))
     if same:
         repeat["payload"] = None
-    repeat |= {"ingest_log": state.log, "ingest_partition": record.partition, "ingest_offset": record.offset}
+    repeat |= {"ingest_log": state.log, "ingest_partition": state.partition, "ingest_offset": record.offset}
     repeat |= dict(zip(("first_ingest_log", "first_ingest_partition", "first_ingest_offset"), first, strict=False))
     emit.record(DUPLICATES if same else CONFLICTS, record.key, REPEAT.encode(repeat))

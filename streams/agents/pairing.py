@@ -55,9 +55,12 @@ class Wager:
 
     def pack(self) -> list[Any]:
         """For the state; amounts as text, since JSON's numbers end at 64 bits."""
-        packed = [getattr(self, name) for name in self.__slots__]
-        packed[6], packed[10] = str(self.amount), None if self.result_amount is None else str(self.result_amount)
-        return packed
+        result_amount = None if self.result_amount is None else str(self.result_amount)
+        return [
+            self.time, self.event_id, self.fingerprint, self.name, self.player, self.transaction, str(self.amount),
+            self.currency, self.crypto, self.result, result_amount, self.game_type, self.game_provider,
+            self.coordinates,
+        ]  # fmt: skip
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Wager":
@@ -79,7 +82,7 @@ def step(record: Any, state: State, emit: Emit) -> None:
     log, partition, offset = wager.coordinates
     row = settle(known)
     row |= {"tenant": tenant, "bet_id": orjson.loads(key)[1], "first_received_at": first}
-    row |= {"epoch": emit.epoch, "partition": record.partition, "offset": record.offset}
+    row |= {"epoch": emit.epoch, "partition": state.partition, "offset": record.offset}
     row |= {"ingest_log": log, "ingest_partition": partition, "ingest_offset": offset}
     emit.row(BETS, key, key, row)
 
@@ -118,7 +121,7 @@ def add(known: list[Wager], wager: Wager) -> bool:
 def settle(known: list[Wager]) -> dict[str, Any]:
     """The row's fields, from wagers in their order."""
     bets = [wager for wager in known if wager.name == "bet"]
-    settlements = _once([wager for wager in known if wager.name != "bet"])
+    settlements = _once([wager for wager in known if wager.name != "bet"]) if len(known) > len(bets) else []
     if not bets:
         return _row(settlements[0], None, "orphaned", "", None, settlements, [])
     bet = bets[0]
@@ -144,6 +147,8 @@ def _once(settlements: list[Wager]) -> list[Wager]:
 
 def _anomalies(bets: list[Wager], settlements: list[Wager], counting: list[Wager]) -> list[str]:
     bet = bets[0]
+    if len(bets) == 1 and not settlements:
+        return []
     players = {wager.player for wager in settlements} - {None, bet.player}
     found = {
         "currency_mismatch": any(wager.currency != bet.currency for wager in settlements),

@@ -1,0 +1,125 @@
+"""CPU time of each agent's step, state and output batches, without a broker: python -m bench.streams.agents [EVENTS]
+
+The figures are seconds of CPU per million input records, which hold still where a shared machine's time does not. It
+drives the production code (Stepper, Store, Outbox) over realistic traffic and leaves out only the sockets.
+"""
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from runtime.agent import Agent
+from runtime.changelog import Marker, encode
+from runtime.producer import MAX_BATCH
+from runtime.step import Stepper
+from runtime.store import Caches, Store
+from runtime.testing import Record
+from schemas.keys import partition_of
+from schemas.registry import EVENT
+from schemas.topics import DEAD_LETTERS, EVENTS, INGEST_EVENTS, WAGERS
+from streams.agents import dedup, pairing, sessions
+from tests.events import T0, event, record_key
+
+PARTITIONS, BATCH, PLAYERS = 8, 4096, 600
+DAY = 86_400_000
+"""PLAYERS are those of one partition of `events`, of some thousands in all."""
+
+
+def traffic(count: int) -> list[Record]:
+    """Records of ingest.events: half of them wagers, 5 % repeats, one in a hundred out of order by minutes."""
+    draw = random.Random(1)
+    logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+    for n in range(count):
+        name = ("bet", "win", "login", "deposit", "bet", "click")[n % 6]
+        late = draw.randrange(300_000) if draw.random() < 0.01 else 0
+        each = event(
+            event_name=name, event_time=T0 + n * 20 - late, received_at=T0 + n * 20, player_id=f"player-{draw.randrange(PLAYERS)}",
+            nth=n, amount=5 if name in ("bet", "win", "deposit") else None, currency="USD", transaction_id=f"transaction-{n}",
+            parent_transaction_id=f"transaction-{n - 1}" if name == "win" else None,
+            dedup=n if draw.random() > 0.05 else draw.randrange(max(0, n - 1000), n + 1),
+            click_id="click-998877", game_type="slot", game_provider="EA", ip_address="203.0.113.1",
+            user_agent="Mozilla/5.0 (X11; Linux x86_64)",
+        )  # fmt: skip
+        each["payload"] = b"x" * 300
+        key = record_key(each)
+        log = logs[partition_of(key, PARTITIONS)]
+        log.append(Record(INGEST_EVENTS.name, 0, len(log), each["received_at"], key, EVENT.encode(each)))
+    # As a worker that catches up reads them: a fetched run of one partition after the other.
+    runs = range(0, max(map(len, logs)), BATCH)
+    return [record for start in runs for log in logs for record in log[start : start + BATCH]]
+
+
+class Box:
+    """As Outbox, but nothing is sent; what another agent reads is kept."""
+
+    def __init__(self, kept: dict[str, list[Any]]) -> None:
+        self._kept, self._batches = kept, {}  # type: ignore[var-annotated]
+
+    def add(self, topic: str, partition: int, key: Any, value: Any, headers: Any, timestamp: int) -> None:
+        batch = self._batches.get((topic, partition))
+        if batch is None or batch.append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+            batch = self._batches[topic, partition] = BatchBuilder(MAX_BATCH, 0)
+            batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
+        if topic in (EVENTS.name, WAGERS.name):
+            self._kept.setdefault(topic, []).append((key, value, tuple(headers), timestamp))
+
+    def build(self) -> None:
+        for batch in self._batches.values():
+            batch._build()
+
+
+def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list[Any]]:
+    """Runs one agent as one partition and prints its figures."""
+    store, kept = Store(folder / agent.name, Caches(64 << 20)), {}  # type: ignore[var-annotated]
+    names = {topic.name for topic in (*agent.outputs, DEAD_LETTERS)}
+    stepper, marker = Stepper(agent, dict.fromkeys(names, PARTITIONS), 0, 100), Marker()
+    steps = outputs = states = 0.0
+    for start in range(0, len(records), BATCH):
+        boxes: list[Box] = []
+
+        def box(boxes: list[Box] = boxes) -> Any:
+            boxes.append(Box(kept))
+            return boxes[-1].add
+
+        before = time.process_time()
+        result = stepper.run(records[start : start + BATCH], marker, store, box)
+        stepped = time.process_time()
+        boxes[-1].build()
+        built = time.process_time()
+        encode(result.changes.values(), result.marker, b"w" * 16, 1)
+        store.write(result.changes.values(), result.marker, start, 0)
+        marker = result.marker
+        steps, outputs = steps + stepped - before, outputs + built - stepped
+        states += time.process_time() - built
+        assert not result.letters
+    million = 1e6 / len(records)
+    total = (steps + outputs + states) * million
+    print(
+        f"{agent.name:9} {total:6.1f} s a million: steps {steps * million:5.1f}, outputs {outputs * million:5.1f}, "
+        f"state {states * million:5.1f}"
+    )
+    store.close()
+    return kept
+
+
+def renumber(topic: str, kept: list[Any]) -> list[Record]:
+    return [Record(topic, 0, n, stamp, key, value, headers) for n, (key, value, headers, stamp) in enumerate(kept)]
+
+
+async def main(count: int) -> None:
+    records = traffic(count)
+    numbered = [Record(r.topic, 0, n, r.timestamp, r.key, r.value) for n, r in enumerate(records)]
+    with tempfile.TemporaryDirectory() as folder:
+        kept = measure(dedup.make(7 * DAY), numbered, Path(folder))
+        measure(pairing.make(), renumber(WAGERS.name, kept[WAGERS.name]), Path(folder))
+        measure(sessions.make(1_800_000, DAY, PARTITIONS), renumber(EVENTS.name, kept[EVENTS.name]), Path(folder))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000))

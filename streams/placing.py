@@ -1,0 +1,233 @@
+"""Puts the events that a batch brings for one player among those that are known, touching as few sessions as it can.
+
+One that comes behind all known ones, as most do, needs no look at the state but the player's last session. For any
+other its two neighbours decide, each by the rule for neighbours: it stays within a session, extends one, joins two, or
+splits one; only a split and a join have to read events again.
+
+Events are placed in the order in which they came, not in that of their times. A batch that ended earlier (a worker died
+in it, say) would have written the sessions of that moment; placed in the same order, each of them comes up here too,
+and is withdrawn if it is gone by the batch's end. Only where the stored neighbours are is looked up in the order of
+places, so that one cursor passes them all.
+"""
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+from runtime.agent import Cursor, State
+from streams.sessionizing import Fact, Session, begins, pause
+
+HEAD, SESSION, EVENT = b"h", b"s", b"e"
+
+Arrival = tuple[bytes, Fact]
+"""An event's place in its player's order, and what is summed up of it."""
+
+
+@dataclass(slots=True)
+class Touched:
+    """A session that the batch has changed."""
+
+    session: Session
+    assigned: list[tuple[bytes, int]] = field(default_factory=list)
+    """Place and received_at of events that came to belong to it; some may have left it again."""
+    all: bool = False
+    """Every event of it came to belong to it: its first event, and with it its id, is new."""
+
+
+class Placing:
+    """One player's events of one batch. ``run``, then ``save``; then ``touched`` and ``gone`` say what changed."""
+
+    def __init__(self, gap: int, state: State, cursor: Cursor, prefix: bytes) -> None:
+        """``prefix`` is the player's part of the state's keys; milliseconds of ``gap``."""
+        self._gap, self._state, self._cursor = gap, state, cursor
+        self._head, self._events, self._sessions = prefix + HEAD, prefix + EVENT, prefix + SESSION
+        self._placed: list[bytes] = []
+        self._facts: dict[bytes, Fact] = {}
+        self._stored: dict[bytes, tuple[bytes | None, bytes | None]] = {}
+        self.touched: dict[bytes, Touched] = {}
+        """By the place of the session's first event."""
+        self.gone: set[bytes] = set()
+        """First places of sessions that no longer exist."""
+        self._last: bytes | None = None
+        self._current: Session | None = None
+        head = state.get(self._head)
+        if head is not None:
+            half = len(head) // 2
+            self._last = head[:half]
+            self._current = self._load(head[half:])  # None: expired, so that nothing joins it any more
+        self._known_last = self._last
+
+    def run(self, arrivals: list[Arrival]) -> None:
+        """Places the events, in this order."""
+        self._look_up(sorted(place for place, _ in arrivals))
+        for place, fact in arrivals:
+            if self._last is None or place > self._last:
+                self._append(place, fact)
+            else:
+                self._insert(place, fact)
+            insort(self._placed, place)
+            self._facts[place] = fact
+
+    def _look_up(self, places: list[bytes]) -> None:
+        """Finds the stored neighbours of each place that is not behind all stored events."""
+        cut, cursor = len(self._events), self._cursor
+        before = after = None
+        for place in places:
+            if self._known_last is None or place > self._known_last:
+                break
+            if after is None or place > after:
+                found, previous = cursor.seek(self._events + place), cursor.previous()
+                if not found.startswith(self._events):
+                    raise LookupError("the state has lost an event")
+                after = found[cut:]
+                before = previous[cut:] if previous.startswith(self._events) else None
+            self._stored[place] = (before, after)
+
+    def save(self) -> None:
+        """Writes events, sessions and head to the state."""
+        put = self._state.put
+        for place, fact in self._facts.items():
+            put(self._events + place, fact.pack())
+        for first in self.gone:
+            self._state.delete(self._sessions + first)
+        for first, touched in self.touched.items():
+            put(self._sessions + first, touched.session.pack())
+        assert self._last is not None
+        assert self._current is not None
+        put(self._head, self._last + self._current.first)
+
+    def assigned(self, touched: Touched) -> list[tuple[bytes, int]]:
+        """Place and received_at of the events that the batch made the session's."""
+        session = touched.session
+        if touched.all:
+            return self._assignable(session)
+        return [item for item in touched.assigned if session.first <= item[0] <= session.last]
+
+    def _append(self, place: bytes, fact: Fact) -> None:
+        session = self._current
+        if session is None or self._last is None or begins(self._last, place, self._gap):
+            session = self._new(Session(place, place))
+        else:
+            session.paused += pause(self._last, place)
+            session.last = place
+        session.count(fact)
+        self._last, self._current = place, session
+        self._touch(session).assigned.append((place, fact.received))
+
+    def _insert(self, place: bytes, fact: Fact) -> None:
+        """The event belongs between two that are known, or before all of them."""
+        before, after = self._neighbours(place)
+        to_left = before is not None and not begins(before, place, self._gap)
+        to_right = not begins(place, after, self._gap)
+        right = self._holding(after)
+        left: Session | None
+        if before is not None and right.first <= before:  # both neighbours are of one session
+            if to_left and to_right:
+                right.paused += pause(before, place) + pause(place, after) - pause(before, after)
+                right.count(fact)
+                self._touch(right).assigned.append((place, fact.received))
+                return
+            left, right = right, self._split(right, before, after)
+        else:
+            left = self._holding(before) if before is not None and to_left else None
+        if to_left and before is not None and left is not None:
+            target = left
+            target.paused += pause(before, place)
+            target.last = place
+        else:
+            target = self._new(Session(place, place))
+            self._touch(target).all = True
+        target.count(fact)
+        touched = self._touch(target)
+        touched.assigned.append((place, fact.received))
+        if to_right:
+            self._join(touched, right, pause(place, after))
+
+    def _split(self, session: Session, before: bytes, after: bytes) -> Session:
+        """Cuts a session between two of its neighbours; returns what comes behind."""
+        tail = Session.of(self._between(after, session.last))
+        session.absorb(tail, -1)
+        session.paused -= pause(before, after)
+        session.last = before
+        self._touch(session)
+        self._new(tail)
+        self._touch(tail).all = True
+        if self._current is session:
+            self._current = tail
+        return tail
+
+    def _join(self, into: Touched, right: Session, paused: int) -> None:
+        """The session behind becomes part of this one, and is gone."""
+        target = into.session
+        target.paused += paused
+        target.absorb(right)
+        if not into.all:
+            into.assigned.extend(self._assignable(right))
+        target.last = right.last
+        self.touched.pop(right.first, None)
+        self.gone.add(right.first)
+        if self._current is right:
+            self._current = target
+
+    def _new(self, session: Session) -> Session:
+        self.gone.discard(session.first)
+        self.touched[session.first] = Touched(session)
+        return session
+
+    def _touch(self, session: Session) -> Touched:
+        touched = self.touched.get(session.first)
+        if touched is None:
+            touched = self.touched[session.first] = Touched(session)
+        return touched
+
+    def _neighbours(self, place: bytes) -> tuple[bytes | None, bytes]:
+        """The events next to a place that is not the last, stored or of this batch."""
+        before, after = self._stored.get(place, (self._known_last, None))
+        at = bisect_left(self._placed, place)
+        if at and (before is None or self._placed[at - 1] > before):
+            before = self._placed[at - 1]
+        if at < len(self._placed) and (after is None or self._placed[at] < after):
+            after = self._placed[at]
+        assert after is not None
+        return before, after
+
+    def _holding(self, place: bytes) -> Session:
+        """The session of a known event: the last that begins at or before it."""
+        current = self._current
+        if current is not None and current.first <= place:
+            return current
+        mine = max((first for first in self.touched if first <= place), default=b"")
+        key = self._cursor.seek_back(self._sessions + place)
+        while key.startswith(self._sessions) and key[len(self._sessions) :] in self.gone:
+            key = self._cursor.previous()
+        stored = key[len(self._sessions) :] if key.startswith(self._sessions) else b""
+        session = self._load(max(mine, stored))
+        if session is None:
+            raise LookupError("older than what the state still holds; `sluice replay sessions` places it")
+        return session
+
+    def _load(self, first: bytes) -> Session | None:
+        touched = self.touched.get(first)
+        if touched is not None:
+            return touched.session
+        packed = self._state.get(self._sessions + first)
+        return None if packed is None else Session.unpack(first, packed)
+
+    def _between(self, first: bytes, last: bytes) -> list[Arrival]:
+        """The events from one place to another, stored or of this batch."""
+        found: list[Arrival] = []
+        if self._known_last is not None and first <= self._known_last:
+            cut = len(self._events)
+            stored = self._state.scan(self._events + first, self._events + last + b"\x00")
+            found = [(key[cut:], Fact.unpack(packed)) for key, packed in stored]
+        placed = self._placed[bisect_left(self._placed, first) : bisect_left(self._placed, last + b"\x00")]
+        if placed:
+            found += [(place, self._facts[place]) for place in placed]
+            found.sort(key=_place)
+        return found
+
+    def _assignable(self, session: Session) -> list[tuple[bytes, int]]:
+        return [(place, fact.received) for place, fact in self._between(session.first, session.last)]
+
+
+def _place(arrival: Arrival) -> bytes:
+    return arrival[0]
