@@ -5,6 +5,7 @@ beyond the BMP, so orjson does it, and where such a character stands anywhere th
 """
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -36,6 +37,7 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+@lru_cache(1024)
 def scope(dialect: str, route: str, campaign: str | None) -> bytes:
     """What the fingerprints of a request's events have in common."""
     return canonical([dialect, route, campaign])[:-1] + b","
