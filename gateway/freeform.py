@@ -54,15 +54,16 @@ class FreeForm:
         self._plan: list[tuple[str, str, Read]] = [
             (name, column, _READERS.get(column, _text)) for column, choices in names.items() for name in choices
         ]
-        self._names = frozenset(name for name, _, _ in self._plan)
+        self._places = {name: place for place, (name, _, _) in enumerate(self._plan)}
 
     def take(self, container: dict[str, Any], columns: dict[str, Any], received_at: int) -> dict[str, Any]:
         """Fills the ``columns`` that are not filled yet; returns what is left. The container is not changed."""
         rest = dict(container)
-        if self._names.isdisjoint(rest):
-            return rest
-        for name, column, read in self._plan:
-            if name in rest and column not in columns:
+        found = [self._places[name] for name in container if name in self._places]
+        found.sort()
+        for place in found:
+            name, column, read = self._plan[place]
+            if column not in columns:
                 value = read(rest[name])
                 if value is None or (column == "event_time" and values.ahead(value, received_at)):
                     continue
