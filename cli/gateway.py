@@ -1,13 +1,12 @@
 """`sluice gateway`: one gateway, in the foreground, until SIGTERM or SIGINT; then it drains and exits with 0."""
 
-import gc
 import sys
 
 import uvloop
 
 from gateway.server import AddressTaken, serve
-from runtime import logs
-from runtime.settings import Settings, load
+from runtime import logs, memory
+from runtime.settings import Settings, SettingsError, load
 
 FLAGS = ("gateway_host", "gateway_port", "redis")
 
@@ -15,20 +14,13 @@ FLAGS = ("gateway_host", "gateway_port", "redis")
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 2 where it cannot start."""
     logs.configure(settings.log_level, settings.log_format)
-    _settle_memory()
+    memory.settle()
     try:
         uvloop.run(serve(settings))
-    except AddressTaken as error:
+    except (AddressTaken, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-def _settle_memory() -> None:
-    """What is loaded by now stays; looking through it at every full collection costs a fifth of the throughput."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 if __name__ == "__main__":

@@ -390,8 +390,11 @@ class Connection(asyncio.Protocol):
 class HttpServer:
     """Listens, and keeps account of the connections."""
 
-    def __init__(self, application: Application, settings: Settings) -> None:
-        self.application, self.settings = application, settings
+    application: Application
+    """Who answers; to be set in the same step of the loop in which `start` returns."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None

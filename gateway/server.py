@@ -2,7 +2,7 @@
 
 More throughput is had by starting more gateways.
 
-Errors: AddressTaken.
+Errors: AddressTaken, SettingsError.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from gateway.registry import Registry
 from gateway.rejections import Rejections
 from gateway.routes import Routes
 from runtime import metrics
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError
 from schemas.topics import CONTROL_REGISTRY, INGEST_EVENTS, REJECTIONS
 
 log = logging.getLogger("sluice.gateway")
@@ -61,8 +61,8 @@ class Gateway:
         self.rejections = Rejections(self.producer, settings.gateway_rejections_bytes)
         self.store = _store(settings)
         spoken = {dialect.name: dialect for dialect in dialects.load(self.registry)}
-        redis = settings.redis
-        shared = shared_counters(redis.get_secret_value(), settings.redis_timeout) if redis else None
+        redis = _redis(settings)
+        shared = shared_counters(redis, settings.redis_timeout) if redis else None
         self.entry = Entry(
             settings, spoken, self.keys, Limits(shared), self.producer,
             Index(self.store, patience * 2), self.rejections, budget,
@@ -140,23 +140,31 @@ def _version() -> str:
         return "0"
 
 
+def _redis(settings: Settings) -> str | None:
+    address = None if settings.redis is None else settings.redis.get_secret_value()
+    if address is not None and not address.startswith(("redis://", "rediss://")):
+        raise SettingsError("redis / SLUICE_REDIS: must begin with redis:// or rediss://")
+    return address
+
+
 def _store(settings: Settings) -> Store:
-    if settings.redis is not None:
-        address = settings.redis.get_secret_value()
+    address = _redis(settings)
+    if address is not None:
         return RedisStore(address, settings.dedup_window, settings.gateway_ack_timeout * 1.5, settings.redis_timeout)
     folder: Path = settings.data_dir / "gateway" / str(settings.gateway_port) / "idempotency"
     return DiskStore(folder, settings.dedup_window)
 
 
 async def serve(settings: Settings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken."""
+    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken, SettingsError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    http = HttpServer(settings)
+    await _listen(http, settings)  # first of all: who has the port has the folder named after it
     gateway = Gateway(settings)
-    http = HttpServer(gateway.app, settings)
-    await _listen(http, settings)
+    http.application = gateway.app
     gateway.start()
     log.info("gateway listens", extra={"host": settings.gateway_host, "port": settings.gateway_port})
     await stop.wait()

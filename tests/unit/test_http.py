@@ -49,8 +49,9 @@ def serve(talk: Talk, application: Callable[[], Any] = Echo, **settings: Any) ->
         limits: dict[str, Any] = {"gateway_header_timeout": 0.6, "gateway_body_bytes": 4096, "gateway_idle_timeout": 1}
         chosen: Settings = load(gateway_port=free_port(), **(limits | settings))
         echo = application()
-        server = HttpServer(echo, chosen)
+        server = HttpServer(chosen)
         await server.start()
+        server.application = echo
         try:
             async with asyncio.timeout(15):
                 reader, writer = await asyncio.open_connection("127.0.0.1", chosen.gateway_port)

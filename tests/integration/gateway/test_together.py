@@ -174,8 +174,13 @@ def _description(one: Gateway, secret: str) -> str:
     return str(event["description"])
 
 
-def test_a_second_gateway_on_a_port_is_refused(broker: str, served: Gateway, tmp_path: Path) -> None:
-    other = Gateway(broker, tmp_path, gateway_port=served.port)
-    with pytest.raises(AssertionError, match="the port is taken"):
+@pytest.mark.parametrize("wrong", ["port", "redis"])
+def test_what_cannot_start_says_why(broker: str, served: Gateway, wrong: str) -> None:
+    folder = served.log.parent
+    if wrong == "port":
+        other, sentence = Gateway(broker, folder, gateway_port=served.port), "the port is taken"
+    else:
+        other, sentence = Gateway(broker, folder, redis="memcached://x"), "must begin with redis://"
+    with pytest.raises(AssertionError, match=sentence):
         other.start()
     assert other.running.returncode == 2
