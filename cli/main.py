@@ -25,6 +25,8 @@ COMMANDS = {
     "topics": "creates topics, checks those that exist",
     "migrate": "creates and changes ClickHouse's tables and views",
     "keys": "API keys: create, list, revoke",
+    "audit": "whether everything that was accepted is where it belongs",
+    "trace": "where an event is, and why it went no further",
 }
 COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
 """Settings that are flags of every command."""

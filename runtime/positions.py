@@ -7,7 +7,12 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
 
 Offsets = dict[tuple[str, int], int]
 """By topic and partition."""
@@ -22,11 +27,17 @@ class Positions:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def committed(self, group: str) -> Offsets:
-        """What the group has committed; partitions where it has not are missing."""
+        """What the group has committed; partitions where it has not are missing.
+
+        All are while no broker answers for the group: none has ever met, or its broker has just gone.
+        """
         if self._admin is None:
             self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
             await self._admin.start()
-        found = await self._admin.list_consumer_group_offsets(group)
+        try:
+            found = await self._admin.list_consumer_group_offsets(group)
+        except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError):
+            return {}
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def ends(self, topics: Iterable[str]) -> Offsets:

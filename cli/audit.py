@@ -1,0 +1,94 @@
+"""`sluice audit`: what was accepted is stored, a duplicate, a conflict or a dead letter, offset by offset.
+
+Exit code: 0 where it balances; 1 where not, with every difference explained. Events that are still on their way count
+as missing: --wait gives them time.
+"""
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+import orjson
+from aiokafka.errors import KafkaError
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from runtime.settings import Settings
+from sinks.audit import Balance
+from sinks.auditing import Audit
+from sinks.clickhouse import Refused, Unreachable, connect
+
+SHOWN = 50
+"""Differences that are printed for people; --json has all that were listed."""
+NUMBERS = ("ingested", "stored", "duplicates", "conflicts", "dead_letters", "missing", "doubled", "altered", "beyond")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--wait", type=_seconds, default=0.0, metavar="S", help="try again for so many seconds")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("a number of seconds, 0 or more")
+    return seconds
+
+
+def run(settings: Settings, wait: float = 0.0, json: bool = False) -> int:
+    """Exit code: 0 balanced, 1 not balanced or not to be found out."""
+    try:
+        balance = asyncio.run(_run(settings, wait))
+    except (Unreachable, Refused) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KafkaError as error:
+        print(f"Kafka at {settings.kafka_address()} does not answer: {error!r}", file=sys.stderr)
+        return 1
+    except ClickHouseError as error:
+        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
+        return 1
+    if json:
+        print(orjson.dumps(as_json(balance), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(balance)
+    return 0 if balance.balanced else 1
+
+
+async def _run(settings: Settings, wait: float) -> Balance:
+    client = await asyncio.to_thread(connect, settings)
+    audit = Audit(settings, client)
+    try:
+        return await audit.run(wait)
+    finally:
+        await audit.close()
+        client.close()
+
+
+def as_json(balance: Balance) -> dict[str, Any]:
+    """The balance as --json prints it."""
+    found: dict[str, Any] = {"balanced": balance.balanced}
+    found |= {name: getattr(balance, name) for name in NUMBERS}
+    found |= {"later_stages": balance.later, "derived": balance.derived}
+    found["differences"] = [
+        {"what": d.what, "partition": d.partition, "from": d.start, "to": d.end, "stage": d.stage}
+        for d in balance.differences
+    ]
+    return found
+
+
+def _show(balance: Balance) -> None:
+    for name in NUMBERS:
+        print(f"{name.replace('_', ' '):<13}{getattr(balance, name):>14,}")
+    for stage, letters in sorted(balance.later.items()):
+        print(f"dead letters of the later stage {stage}: {letters:,}")
+    for question, count in (balance.derived or {}).items():
+        print(f"{question}: {count:,}")
+    if balance.derived is None:
+        print("bets and sessions are not compared with the events: records are on their way")
+    for difference in balance.differences[:SHOWN]:
+        print(difference.line())
+    if len(balance.differences) > SHOWN:
+        print(f"... and {len(balance.differences) - SHOWN:,} more: --json")
+    print("balanced" if balance.balanced else "NOT balanced")

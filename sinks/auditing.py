@@ -1,0 +1,156 @@
+"""An audit from beginning to end: when to trust the balance, and what each difference means.
+
+Traffic may flow: what was accepted when the audit began is judged, and nothing later. A balance that does not fit is
+taken again until it does, until the time is over, or until every stage has gone past what is judged, since then nothing
+will change any more.
+
+Errors: KafkaError, OSError; ClickHouse's.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.client import Client
+
+from runtime.kafka import LogReader
+from runtime.positions import Offsets, Positions
+from runtime.settings import Settings
+from runtime.worker import GROUP as WORKER
+from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
+from sinks.audit import Auditor, Balance, Difference, ranges
+from sinks.derived import compare
+from sinks.sink import GROUP as SINK
+
+POLL = 0.5
+_TO_TABLES = [topic.name for topic in (EVENTS, DUPLICATES, CONFLICTS)]
+_TO_AGENTS = {topic.name for topic in (INGEST_EVENTS, EVENTS, WAGERS)}
+_TO_SINK = {topic.name for topic in TOPICS if topic.table}
+_ALL = sorted(_TO_AGENTS | _TO_SINK)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the stages were, noted before the tables were read."""
+
+    read: dict[int, int]
+    """Offset that dedup has come to in each partition of ingest.events."""
+    behind: int
+    """Records between dedup and the tables."""
+
+    def is_past(self, ends: dict[int, int]) -> bool:
+        """Whether everything before ``ends`` has gone through every stage that leads to the balance."""
+        return not self.behind and all(self.read.get(partition, 0) >= end for partition, end in ends.items())
+
+    def stage(self, partition: int, offset: int) -> str:
+        """Where a missing offset is."""
+        read = self.read.get(partition, 0)
+        if offset >= read:
+            return f"waits for dedup, which has come to {read}"
+        if self.behind:
+            return f"between dedup and the tables: {self.behind} records wait for the sink"
+        return "lost: dedup has handled it, and no table holds it"
+
+
+class Audit:
+    """One run of `sluice audit`."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._client = client
+        self._positions = Positions(settings.kafka_address())
+        self._kafka = LogReader(settings.kafka_address())
+
+    async def run(self, wait: float) -> Balance:
+        """The balance of what was accepted up to now, taken again for up to ``wait`` seconds while it does not fit."""
+        until = time.monotonic() + wait
+        log = (await self._kafka.logs([INGEST_EVENTS.name]))[INGEST_EVENTS.name].number
+        auditor = Auditor(self._client, log)
+        ends = await self._ends()
+        while True:
+            progress = await self._progress()
+            balance = await asyncio.to_thread(auditor.balance, ends)
+            if balance.offsets_balance or progress.is_past(ends) or time.monotonic() > until:
+                break
+            await asyncio.sleep(POLL)
+        beyond = await asyncio.to_thread(auditor.beyond, ends)
+        _judge_beyond(balance, beyond, await self._ends())
+        await asyncio.to_thread(explain, auditor, balance, ends, progress)
+        balance.derived = await self._derived(until)
+        return balance
+
+    async def _derived(self, until: float) -> dict[str, int] | None:
+        """Compared while nothing is on its way; None where that does not happen in time."""
+        while True:
+            before = await self._positions.ends(_ALL)
+            if await self._is_quiet(before):
+                found = await asyncio.to_thread(compare, self._client)
+                if await self._positions.ends(_ALL) == before:
+                    return found
+            if time.monotonic() > until:
+                return None
+            await asyncio.sleep(POLL)
+
+    async def _is_quiet(self, ends: Offsets) -> bool:
+        committed = {group: await self._positions.committed(group) for group in (WORKER, SINK)}
+        read_by = ((WORKER, _TO_AGENTS), (SINK, _TO_SINK))
+        return all(
+            committed[group].get((topic, partition), 0) >= end
+            for group, topics in read_by
+            for (topic, partition), end in ends.items()
+            if topic in topics
+        )
+
+    async def _ends(self) -> dict[int, int]:
+        found = await self._positions.ends([INGEST_EVENTS.name])
+        return {partition: end for (_, partition), end in found.items()}
+
+    async def _progress(self) -> Progress:
+        """In the order of the records' way, so that none is overlooked between two stages.
+
+        Dead letters come last: the sink itself writes some, before it commits the records that they are about.
+        """
+        read = await self._positions.committed(WORKER)
+        behind = 0
+        for topics in (_TO_TABLES, [DEAD_LETTERS.name]):
+            ends = await self._positions.ends(topics)
+            stored = await self._positions.committed(SINK)
+            behind += sum(max(0, end - stored.get(place, 0)) for place, end in ends.items())
+        return Progress(_of(read, INGEST_EVENTS.name), behind)
+
+    async def close(self) -> None:
+        """Closes the connections to Kafka."""
+        await self._positions.close()
+        await self._kafka.stop()
+
+
+def _of(offsets: Offsets, topic: str) -> dict[int, int]:
+    return {partition: offset for (name, partition), offset in offsets.items() if name == topic}
+
+
+def _judge_beyond(balance: Balance, rows: dict[int, list[int]], ends: dict[int, int]) -> None:
+    """Of rows that were accepted since the audit began, or never; ``ends`` are the log's after they were read."""
+    for partition, offsets in rows.items():
+        never = [offset for offset in offsets if offset >= ends.get(partition, 0)]
+        balance.beyond += len(never)
+        balance.differences += ranges("beyond", partition, never, "the log has never had this offset")
+
+
+def explain(auditor: Auditor, balance: Balance, ends: dict[int, int], progress: Progress) -> None:
+    """Adds to the balance which offsets differ and why."""
+    if balance.missing:
+        for partition, end in ends.items():
+            balance.differences += _missing(auditor.missing(partition, end), partition, progress)
+    if balance.doubled:
+        balance.differences += auditor.repeated()
+    for _, count, listed in auditor.altered():
+        balance.altered += count
+        balance.differences += listed
+
+
+def _missing(offsets: list[int], partition: int, progress: Progress) -> Iterator[Difference]:
+    stages: dict[str, list[int]] = {}
+    for offset in offsets:
+        stages.setdefault(progress.stage(partition, offset), []).append(offset)
+    for stage, found in stages.items():
+        yield from ranges("missing", partition, found, stage)

@@ -1,0 +1,45 @@
+"""Bets and sessions against the events from which they follow, while nothing is on its way.
+
+Not the agents' logic again (the tests do that), but whether each bet and session that must exist does, once, with all
+its events: what a lost, doubled or removed row of theirs would break.
+"""
+
+from clickhouse_connect.driver.client import Client
+
+_WAGERS = """
+SELECT DISTINCT cityHash64(tenant, assumeNotNull(id)) AS h
+FROM
+(
+    SELECT tenant, if(event_name = 'bet', transaction_id, parent_transaction_id) AS id
+    FROM events WHERE event_name IN ('bet', 'win', 'loss') AND amount IS NOT NULL
+)
+WHERE id IS NOT NULL
+"""
+_ASSIGNED = """
+SELECT session_id, count() AS events FROM assignments_rows FINAL
+WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'sessions')
+GROUP BY session_id
+"""
+QUESTIONS = {
+    "bets that events name and that have no row": (
+        f"SELECT count() FROM ({_WAGERS}) WHERE h NOT IN (SELECT cityHash64(tenant, bet_id) FROM bets)"  # noqa: S608
+    ),
+    "bets that no event names": (
+        f"SELECT count() FROM bets WHERE cityHash64(tenant, bet_id) NOT IN ({_WAGERS})"  # noqa: S608
+    ),
+    "bets with more than one row": "SELECT count() - uniqExact(cityHash64(tenant, bet_id)) FROM bets",
+    "sessions with more or fewer events than belong to them": (
+        "SELECT count() FROM (SELECT session_id, events FROM sessions) AS session"  # noqa: S608
+        f" FULL OUTER JOIN ({_ASSIGNED}) AS assigned USING session_id WHERE session.events != assigned.events"
+    ),
+    "events with an identity, in time, and without a session": (
+        "SELECT countIf(NOT is_late AND (player_id IS NOT NULL OR device_id IS NOT NULL) AND session_id IS NULL)"
+        " FROM events"
+    ),
+}
+
+
+def compare(client: Client) -> dict[str, int]:
+    """How many, for each question whose answer is not none."""
+    found = {question: int(client.command(sql)) for question, sql in QUESTIONS.items()}  # type: ignore[arg-type]
+    return {question: count for question, count in found.items() if count}

@@ -1,0 +1,172 @@
+"""Where an event is: every row that bears an id, and every record on its way that does.
+
+An id is an event_id, an idempotency key or a transaction_id, whichever matches.
+
+Errors: KafkaError, OSError; ClickHouse's.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from clickhouse_connect.driver.client import Client
+
+from runtime.kafka import LogReader
+from runtime.positions import Positions
+from runtime.settings import Settings
+from runtime.worker import GROUP as WORKER
+from schemas.codec import DecodeError
+from schemas.keys import uuid_text
+from schemas.registry import EVENT, RecordType
+from schemas.topics import BETS, CONFLICTS, DUPLICATES, EVENTS, INGEST_EVENTS, WAGERS, Topic
+from sinks.sink import GROUP as SINK
+
+MOST = 100
+"""Rows of one table that are shown."""
+FARTHEST = 100_000
+"""Records at the end of a partition that are looked through, if so many wait there."""
+_EVENT = """
+SELECT event_id, tenant, dialect, event_name, received_at, stored_at, is_late, session_id, transaction_id,
+    idempotency_key, ingest_partition, ingest_offset
+FROM events
+WHERE {condition} ORDER BY received_at LIMIT {most:UInt32}
+"""
+_REPEAT = """
+SELECT event_id, tenant, dialect, event_name, received_at, ingest_partition, ingest_offset, first_ingest_partition,
+    first_ingest_offset
+FROM {table} WHERE {condition} ORDER BY received_at LIMIT {most:UInt32}
+"""
+_ANY_ID = "(idempotency_key = {id:String} OR transaction_id = {id:String}{uuid})"
+_LETTERS = """
+SELECT letter_id, stage, topic, partition, offset, ingest_partition, ingest_offset, error, fate, timestamp
+FROM dead_letters
+WHERE position(payload, {id:String}) > 0 OR ({hex:String} != '' AND position(payload, unhex({hex:String})) > 0)
+    OR (ingest_partition, ingest_offset) IN {places:Array(Tuple(UInt32, UInt64))}
+ORDER BY timestamp LIMIT {most:UInt32}
+"""
+_REJECTIONS = """
+SELECT received_at, tenant, dialect, route, status, errors, detail FROM rejections
+WHERE position(body, {id:String}) > 0 ORDER BY received_at LIMIT {most:UInt32}
+"""
+_BETS = """
+SELECT tenant, bet_id, status, pattern, stake, payout, anomalies, placed_at, settled_at FROM bets
+WHERE bet_id IN {bets:Array(String)} ORDER BY tenant LIMIT {most:UInt32}
+"""
+_SESSIONS = """
+SELECT session_id, tenant, player_id, device_id, started_at, ended_at, end_reason, events FROM sessions
+WHERE session_id IN {sessions:Array(UUID)} ORDER BY started_at LIMIT {most:UInt32}
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage that the event, or something made of it, has reached."""
+
+    stage: str
+    what: str
+    """A sentence: what happened there, and whether it stopped there."""
+    row: dict[str, Any]
+
+
+class Tracer:
+    """One run of `sluice trace`."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._client = client
+        self._positions = Positions(settings.kafka_address())
+        self._kafka = LogReader(settings.kafka_address())
+
+    async def run(self, wanted: str) -> list[Step]:
+        """Every step, in the order of the way; empty where nothing bears the id."""
+        steps = list(self._stored(wanted))
+        return [*[step async for step in self._under_way(wanted)], *steps]
+
+    def _stored(self, wanted: str) -> Iterator[Step]:
+        identity = _uuid(wanted)
+        condition = _ANY_ID.replace("{uuid}", " OR event_id = {uuid:UUID}" if identity else "")
+        events = self._rows(_EVENT.replace("{condition}", condition), id=wanted, uuid=identity)
+        places = [(row["ingest_partition"], row["ingest_offset"]) for row in events]
+        for row in events:
+            late = "; late, so in no session" if row["is_late"] else ""
+            yield Step("events", f"stored {_delay(row)} after it was received{late}", row)
+        for table, said in (("duplicates", "same payload"), ("conflicts", "another payload")):
+            sql = _REPEAT.replace("{table}", table).replace("{condition}", condition)
+            for row in self._rows(sql, id=wanted, uuid=identity):
+                first = f"ingest.events-{row['first_ingest_partition']}@{row['first_ingest_offset']}"
+                yield Step(table, f"dropped by dedup: the key was seen before at {first} with the {said}", row)
+        yield from self._derived(wanted, events)
+        for row in self._rows(_LETTERS, id=wanted, hex=identity.hex if identity else "", places=places):
+            yield Step("dead_letters", f"stopped at {row['stage']} ({row['fate']}): {row['error']}", row)
+        for row in self._rows(_REJECTIONS, id=wanted):
+            yield Step("rejections", f"refused by the gateway with {row['status']}: {row['detail']}", row)
+
+    def _derived(self, wanted: str, events: list[dict[str, Any]]) -> Iterator[Step]:
+        bets = {wanted, *(row["transaction_id"] for row in events if row["transaction_id"])}
+        for row in self._rows(_BETS, bets=sorted(bets)):
+            odd = f" ({', '.join(row['anomalies'])})" if row["anomalies"] else ""
+            yield Step("bets", f"bet {row['bet_id']} is {row['status']}{odd}", row)
+        sessions = [str(row["session_id"]) for row in events if row["session_id"]]
+        for row in self._rows(_SESSIONS, sessions=sessions) if sessions else []:
+            yield Step("sessions", f"in a session of {row['events']} events, {row['end_reason']}", row)
+
+    async def _under_way(self, wanted: str) -> AsyncIterator[Step]:
+        """Records between two stages: what the reader of each topic has not committed yet."""
+        for topic, group in _hops():
+            committed = await self._positions.committed(group)
+            for (_, partition), end in (await self._positions.ends([topic.name])).items():
+                start = committed.get((topic.name, partition), 0)
+                begin, _ = await self._kafka.bounds(topic.name, partition)
+                first = max(start, begin, end - FARTHEST)
+                async for offset, value in self._kafka.read(topic.name, partition, first, end):
+                    fields = _bears(topic, value, wanted)
+                    if fields is not None:
+                        place = f"{topic.name}-{partition}@{offset}"
+                        yield Step(topic.name, f"at {place}, waiting for the {group}, which stands at {start}", fields)
+
+    def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        found = self._client.query(sql, parameters=given | {"most": MOST})
+        return [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+
+    async def close(self) -> None:
+        """Closes the connections to Kafka."""
+        await self._positions.close()
+        await self._kafka.stop()
+
+
+def _hops() -> Iterable[tuple[Topic, str]]:
+    """Topics that carry an event's ids, with the group that takes them on."""
+    yield INGEST_EVENTS, WORKER
+    yield WAGERS, WORKER
+    yield EVENTS, SINK
+    yield DUPLICATES, SINK
+    yield CONFLICTS, SINK
+    yield BETS, SINK
+
+
+def _bears(topic: Topic, value: bytes, wanted: str) -> dict[str, Any] | None:
+    """The record's ids, if the wanted one is among them."""
+    kind: RecordType = topic.value or EVENT
+    try:
+        record = kind.decode(value)
+    except DecodeError:
+        return None
+    names = ("event_id", "transaction_id", "parent_transaction_id", "idempotency_key", "bet_id", "tenant", "event_name")
+    fields = {name: record[name] for name in names if name in record}
+    if "event_id" in fields:
+        fields["event_id"] = uuid_text(fields["event_id"])
+    ids = ("event_id", "transaction_id", "idempotency_key", "bet_id")
+    return fields if wanted in [fields.get(name) for name in ids] else None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _delay(row: dict[str, Any]) -> str:
+    received, stored = row["received_at"], row["stored_at"]
+    return f"{(stored - received).total_seconds():.3f} s"

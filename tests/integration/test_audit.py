@@ -1,0 +1,258 @@
+"""`sluice audit` and `sluice trace` on the whole pipeline: they agree with it, and find what was done behind it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.letters import dead_letter
+from runtime.settings import load
+from runtime.testing import Record
+from schemas.keys import uuid_text
+from schemas.registry import EVENT
+from schemas.topics import DEAD_LETTERS, INGEST_EVENTS
+from tests import servers
+from tests.events import event
+from tests.kafka import produce_records
+from tests.sinks import FailingClickHouse, SinkProcess, Warehouse, until
+from tests.traffic import traffic
+from tests.workers import Pipeline, Worker
+
+
+@dataclass
+class Stack:
+    """Everything but the gateway."""
+
+    kafka: str
+    clickhouse: FailingClickHouse
+    pipeline: Pipeline
+    warehouse: Warehouse
+    worker: Worker
+    sink: SinkProcess
+
+    def command(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        """Exit code, JSON and everything printed of a `sluice` command."""
+        addresses = ["--kafka", self.kafka, "--clickhouse", self.clickhouse.address]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments, *addresses],
+            capture_output=True, text=True, timeout=120, env=environment, check=False,
+        )  # fmt: skip
+        assert not done.stderr, done.stderr
+        return done.returncode, json.loads(done.stdout) if "--json" in arguments else {}, done.stdout
+
+    def audit(self, wait: int = 0) -> dict[str, Any]:
+        """What `sluice audit --json` says; its exit code is checked."""
+        code, found, _ = self.command("audit", "--json", "--wait", str(wait))
+        assert code == (0 if found["balanced"] else 1)
+        print(found)  # shown where a test fails
+        return found
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder: Path = tmp_path_factory.mktemp("stack")
+    clickhouse = FailingClickHouse(folder / "clickhouse")
+    clickhouse.start()
+    with servers.embedded_kafka() as kafka:
+        pipeline = Pipeline(kafka, 2)
+        warehouse = Warehouse(load(clickhouse=clickhouse.address))
+        worker, sink = Worker(kafka, folder), SinkProcess(kafka, clickhouse.address, folder)
+        try:
+            worker.start()
+            sink.start()
+            pipeline.ingest(traffic(random.Random(5), 800))
+            yield Stack(kafka, clickhouse, pipeline, warehouse, worker, sink)
+        finally:
+            sink.stop()
+            worker.stop()
+            warehouse.client.close()
+            clickhouse.stop()
+
+
+def test_it_balances_once_everything_is_through(stack: Stack) -> None:
+    found = stack.audit(90)
+    logs = stack.sink.log.read_text()[-2000:] + stack.worker.log.read_text()[-2000:]
+    assert found["balanced"], (found, logs)
+    assert found["ingested"] == 800
+    assert found["stored"] + found["duplicates"] + found["conflicts"] == 800
+    assert min(found["stored"], found["duplicates"], found["conflicts"]) > 0
+    assert (found["missing"], found["doubled"], found["dead_letters"], found["differences"]) == (0, 0, 0, [])
+    until(lambda: stack.audit(30)["derived"] == {}, 60)
+
+
+def test_freshness_says_that_everything_is_there(stack: Stack) -> None:
+    def fresh() -> bool:
+        rows = stack.warehouse.rows("SELECT stage, lag_seconds FROM freshness")
+        return len(rows) == 7 and all(row["lag_seconds"] < 10 for row in rows)
+
+    until(fresh, 60, [stack.sink.log])
+    stack.clickhouse.fail(kind="insert", table="events_rows", code=252)
+    try:
+        stack.pipeline.ingest([event(nth=1, dedup="fresh")])
+        sql = "SELECT lag_seconds FROM freshness WHERE stage = 'events'"
+        until(lambda: stack.warehouse.rows(sql)[0]["lag_seconds"] > 4, 60)
+        sql = "SELECT lag_seconds FROM freshness WHERE stage = 'duplicates'"
+        assert stack.warehouse.rows(sql)[0]["lag_seconds"] < 4
+    finally:
+        stack.clickhouse.mend()
+    until(fresh, 60, [stack.sink.log])
+
+
+def test_what_is_on_its_way_is_named(stack: Stack) -> None:
+    assert stack.audit(60)["balanced"]
+    stack.clickhouse.fail(kind="insert", code=252)
+    try:
+        stack.pipeline.ingest([event(nth=i, dedup=f"way{i}", player_id="w") for i in range(10)])
+        until(lambda: not stack.pipeline.lag(), 60, [stack.worker.log])
+        found = stack.audit()
+        assert found["missing"] == 10
+        assert all("wait for the sink" in each["stage"] for each in found["differences"])
+        event_id = uuid_text(event(nth=3, dedup="way3", player_id="w")["event_id"])
+        code, traced, _ = stack.command("trace", event_id, "--json")
+        assert (code, [step["stage"] for step in traced["steps"]]) == (0, ["events"])
+        assert "waiting for the sink" in traced["steps"][0]["what"]
+    finally:
+        stack.clickhouse.mend()
+    stack.worker.kill()
+    stack.pipeline.ingest([event(nth=99, dedup="unread", transaction_id="t-unread")])
+    found = stack.audit(2)
+    assert found["missing"] >= 1
+    assert any("waits for dedup" in each["stage"] for each in found["differences"])
+    assert "waiting for the worker" in stack.command("trace", "t-unread", "--json")[1]["steps"][0]["what"]
+    stack.worker.start()
+    assert stack.audit(90)["balanced"]
+
+
+KEY = "ingest_log, ingest_partition, ingest_offset, received_at"
+TAMPERING = {
+    "removed": (
+        "ALTER TABLE events_rows DELETE WHERE ingest_offset = 40 SETTINGS mutations_sync = 1",
+        {"missing": "lost: dedup has handled it"},
+    ),
+    "removed without a trace": ("DELETE FROM duplicates_rows WHERE 1", {"missing": "lost"}),
+    "doubled into another table": (
+        f"INSERT INTO conflicts_rows ({KEY}) SELECT {KEY} FROM events ORDER BY ALL LIMIT 3",
+        {"doubled": "in more than one table"},
+    ),
+    "doubled under another key": (
+        f"INSERT INTO events_rows ({KEY}) SELECT {KEY} + 1 FROM events ORDER BY ALL LIMIT 3",
+        {"doubled": "several rows in one table"},
+    ),
+    "invented": (
+        f"INSERT INTO events_rows ({KEY}) SELECT ingest_log, 0, 1000000, received_at FROM events LIMIT 1",
+        {"beyond": "the log has never had this offset"},
+    ),
+    "altered": (
+        "ALTER TABLE events_rows UPDATE amount = amount + 1 WHERE event_name = 'bet' SETTINGS mutations_sync = 1",
+        {"altered": "events"},
+    ),
+    "an altered payload": (
+        "ALTER TABLE events_rows UPDATE payload = 'x' WHERE ingest_offset = 7 SETTINGS mutations_sync = 1",
+        {"altered": "events"},
+    ),
+    "an altered bet": (
+        "ALTER TABLE bets_rows UPDATE status = 'won' WHERE status = 'lost' SETTINGS mutations_sync = 1",
+        {"altered": "bets"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERING)
+def test_what_is_done_behind_its_back_is_found(stack: Stack, what: str) -> None:
+    sql, expected = TAMPERING[what]
+    tables = ("events_rows", "duplicates_rows", "conflicts_rows", "bets_rows")
+    for table in tables:
+        stack.warehouse.client.command(f"CREATE TABLE kept_{table} CLONE AS {table}")
+    try:
+        assert stack.audit(60)["balanced"]
+        stack.warehouse.client.command(sql)
+        found = stack.audit()
+        assert not found["balanced"]
+        for kind, stage in expected.items():
+            assert found[kind] > 0, found
+            listed = [each for each in found["differences"] if each["what"] == kind]
+            assert listed, found
+            assert all(stage in each["stage"] for each in listed), listed
+        _, _, printed = stack.command("audit")
+        assert "NOT balanced" in printed
+    finally:
+        for table in tables:
+            stack.warehouse.client.command(f"EXCHANGE TABLES {table} AND kept_{table}")
+            stack.warehouse.client.command(f"DROP TABLE kept_{table} SYNC")
+    assert stack.audit()["balanced"]
+
+
+DERIVED = {
+    "bets": "bets that events name and that have no row",
+    "sessions": "sessions with more or fewer events than belong to them",
+    "assignments": "events with an identity, in time, and without a session",
+}
+
+
+@pytest.mark.parametrize("view", DERIVED)
+def test_removed_bets_and_sessions_are_missed(stack: Stack, view: str) -> None:
+    client = stack.warehouse.client
+    client.command(f"CREATE TABLE kept_rows CLONE AS {view}_rows")
+    try:
+        client.command(f"DELETE FROM {view}_rows WHERE cityHash64(version, ingest_offset) % 10 = 0")
+        found = stack.audit(30)
+        assert not found["balanced"]
+        assert found["derived"][DERIVED[view]] > 0
+    finally:
+        client.command(f"EXCHANGE TABLES {view}_rows AND kept_rows")
+        client.command("DROP TABLE kept_rows SYNC")
+    assert stack.audit(30)["balanced"]
+
+
+def test_a_dead_letter_stands_in_an_events_place_until_it_is_stored(stack: Stack) -> None:
+    before = stack.audit(60)
+    produce_records(stack.kafka, [(INGEST_EVENTS.name, 0, b"k", b"no event", [])])
+    found = stack.audit(60)
+    assert found["balanced"]
+    assert (found["ingested"], found["dead_letters"]) == (before["ingested"] + 1, before["dead_letters"] + 1)
+    # A letter of a record that is stored counts for nothing; one of a later stage is listed apart.
+    row = stack.warehouse.rows("SELECT ingest_log, ingest_partition, ingest_offset FROM events LIMIT 1")[0]
+    stored = Record(INGEST_EVENTS.name, row["ingest_partition"], row["ingest_offset"], 1, None, b"x")
+    for stage in ("dedup", "pairing"):
+        key, value = dead_letter(stage, stored, row["ingest_log"], ValueError("x"))
+        produce_records(stack.kafka, [(DEAD_LETTERS.name, 0, key, value, [])])
+    until(lambda: stack.warehouse.value("SELECT count() FROM dead_letters") == found["dead_letters"] + 2, 30)
+    last = stack.audit(30)
+    assert last["balanced"]
+    assert last["dead_letters"] == found["dead_letters"]
+    assert last["later_stages"] == {"pairing": 1}
+
+
+def test_trace_tells_every_stage(stack: Stack) -> None:
+    bet = event(event_name="bet", amount=5, transaction_id="trace-1", player_id="t", dedup="trace", currency="USD")
+    again = dict(bet)
+    other = dict(bet) | {"fingerprint": b"f" * 16, "payload": b"other"}
+    stack.pipeline.ingest([bet, again, other])
+    assert stack.audit(60)["balanced"]
+    for wanted in ("trace-1", uuid_text(bet["event_id"])):
+        until(lambda: len(stack.command("trace", "trace-1", "--json")[1]["steps"]) == 5, 30)
+        code, found, _ = stack.command("trace", wanted, "--json")
+        stages = [step["stage"] for step in found["steps"]]
+        assert (code, stages) == (0, ["events", "duplicates", "conflicts", "bets", "sessions"])
+    _, _, printed = stack.command("trace", "trace-1")
+    assert "bet trace-1 is open" in printed
+    assert "dropped by dedup: the key was seen before at ingest.events-" in printed
+    code, _, printed = stack.command("trace", "' OR 1 --")
+    assert (code, "nothing bears the id" in printed) == (1, True)
+
+
+def test_an_idempotency_key_is_found(stack: Stack) -> None:
+    stack.pipeline.ingest([event(idempotency_key="idem-1", dedup="idem", properties="[]", player_id=None)])
+    assert stack.audit(60)["balanced"]
+    _, found, _ = stack.command("trace", "idem-1", "--json")
+    assert [step["stage"] for step in found["steps"]] == ["dead_letters"]
+    assert "stopped at sink.events (waiting)" in found["steps"][0]["what"]
+    assert EVENT.latest.number >= 1
