@@ -30,7 +30,9 @@ class Bare:
         events = body if isinstance(body, list) else [body]
         send = self._producer.send
         acks = [
-            await send(INGEST_EVENTS.name, orjson.dumps(event), key=event["transaction_id"].encode())
+            await send(
+                INGEST_EVENTS.name, orjson.dumps(event), key=(event.get("data") or event)["transaction_id"].encode()
+            )
             for event in events
         ]
         if len(acks) == 1:

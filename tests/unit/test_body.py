@@ -1,6 +1,7 @@
 """Bodies: sizes, gzip in every form, media types."""
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -35,7 +36,12 @@ def test_a_body_of_just_the_limit_passes_and_a_byte_more_does_not() -> None:
 def test_a_bomb_is_never_unpacked_whole() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
-    assert refusal(bomb) == 413
+    tracemalloc.start()
+    try:
+        assert refusal(bomb) == 413
+        assert tracemalloc.get_traced_memory()[1] < 8 * LIMIT
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
