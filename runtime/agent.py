@@ -45,7 +45,6 @@ class Reads(Protocol):
     """What the state is read from: a Store, or a dict in a test."""
 
     def get(self, key: bytes) -> bytes | None: ...
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]: ...
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]: ...
     def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]: ...
     def cursor(self) -> Cursor: ...
@@ -54,11 +53,26 @@ class Reads(Protocol):
 class State:
     """The agent's keys and values for one input partition, with the changes of the batch at hand in front."""
 
-    __slots__ = ("_fetched", "_ordered", "_reads", "changes", "clock", "log", "meta", "offset", "partition")
+    __slots__ = (
+        "_kept",
+        "_objects",
+        "_ordered",
+        "_reads",
+        "changes",
+        "clock",
+        "log",
+        "meta",
+        "offset",
+        "partition",
+    )
 
-    def __init__(self, reads: Reads, meta: dict[str, Any], partition: int, log: int) -> None:
+    def __init__(
+        self, reads: Reads, meta: dict[str, Any], partition: int, log: int, objects: dict[bytes, Any] | None = None
+    ) -> None:
+        """``objects`` outlives the batch if it is committed; whoever gives it clears it otherwise."""
         self._reads = reads
-        self._fetched: dict[bytes, bytes | None] = {}
+        self._objects = {} if objects is None else objects
+        self._kept: dict[bytes, Callable[[Any], bytes]] = {}
         self._ordered: list[bytes] | None = None
         self.changes: dict[bytes, Change] = {}
         self.meta = meta
@@ -75,12 +89,8 @@ class State:
         change = self.changes.get(key)
         if change is not None:
             return None if change[0] == DELETE else change[2]
-        stored = self._fetched[key] if key in self._fetched else self._reads.get(key)
+        stored = self._reads.get(key)
         return None if stored is None else stored[OFFSET:]
-
-    def fetch(self, keys: list[bytes]) -> None:
-        """Reads many keys at once, before a batch, so that ``get`` finds them in memory."""
-        self._fetched.update(zip(keys, self._reads.get_many(keys), strict=True))
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets a value. The empty key is the runtime's."""
@@ -93,6 +103,31 @@ class State:
         if self._ordered is not None and key not in self.changes:
             insort(self._ordered, key)
         self.changes[key] = (DELETE, key, b"", self.offset)
+        self._objects.pop(key, None)
+        self._kept.pop(key, None)
+
+    def load(self, key: bytes, unpack: Callable[[bytes], Any]) -> Any:
+        """The value as the agent's own object, unpacked once and then kept in memory as long as there is room; or None.
+
+        Change it only together with ``keep``, and never get or put the same key as bytes.
+        """
+        found = self._objects.get(key)
+        if found is None:
+            packed = self.get(key)
+            if packed is not None:
+                found = self._objects[key] = unpack(packed)
+        return found
+
+    def keep(self, key: bytes, value: Any, pack: Callable[[Any], bytes]) -> None:
+        """Sets a key to an object, which is packed once, at the batch's end."""
+        self._objects[key] = value
+        self._kept[key] = pack
+
+    def close(self) -> None:
+        """Packs what was kept."""
+        for key, pack in self._kept.items():
+            self.changes[key] = (PUT, key, pack(self._objects[key]), self.offset)
+        self._kept.clear()
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop, ascending. The state must not be changed while scanning."""
@@ -222,8 +257,6 @@ class Agent:
     outputs: tuple[Topic, ...] = ()
     version: int = 1
     """Of the logic. A worker refuses state that another version wrote."""
-    prepare: Callable[[list[Any], State], None] = field(default=_nothing)
-    """Called with a batch before its first step, to ``state.fetch`` what it will need."""
     close: Callable[[State, Emit], None] = field(default=_nothing)
     """Called behind a batch's last step, to set rows from ``emit.scratch``."""
     expired: Callable[[bytes, bytes, Marker], bool] = field(default=_never)

@@ -45,7 +45,7 @@ class BatchApp(faust.App):
 
 
 def batch_app(group: str, settings: Settings, lean: bool = False) -> BatchApp:
-    """A new app in the consumer group ``group``, with ``lean`` records or ordinary ones. Create it in a running loop."""
+    """A new app in the consumer group ``group``, with ``lean`` records if asked for. Create it in a running loop."""
     for talker in ("faust", "mode", "runtime.app", "runtime.transport"):
         logging.getLogger(talker).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # it warns of every timer that a busy loop delays

@@ -208,10 +208,10 @@ class Lane:
             return boxes[-1].add
 
         try:
-            result = self._stepper.run(records, state.marker, state.store, outputs, learnt=False)
+            result = self._stepper.run(records, state.marker, state.store, outputs, objects=state.objects, learnt=False)
         except UnknownSchema:
             await self._tools.learn()
-            result = self._stepper.run(records, state.marker, state.store, outputs)
+            result = self._stepper.run(records, state.marker, state.store, outputs, objects=state.objects)
         await boxes[-1].deliver()
         result.marker.written = int(time.time() * 1000)
         await state.commit(result.changes, result.marker, outlet, self._tools.kafka)

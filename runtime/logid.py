@@ -89,8 +89,8 @@ class _MetadataRequest(Request[_MetadataStruct]):
 
 
 def number(topic_id: bytes) -> int:
-    """The signed 64-bit number of a topic id (random, so half of it is as good as the whole)."""
-    return int.from_bytes(topic_id[:8], "big", signed=True)
+    """A number from 1 to 2**31 - 1 out of a topic id, which is random: short to write, and no two topics share it."""
+    return int.from_bytes(topic_id[:8], "big") % (2**31 - 1) + 1
 
 
 async def log_ids(client: AIOKafkaClient, names: list[str]) -> dict[str, int]:

@@ -11,7 +11,9 @@ Errors: SendFailed, ChangelogError, StateInUse, StateDamaged, KafkaError.
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from runtime.agent import Agent
@@ -21,6 +23,9 @@ from runtime.producer import Outbox, Outlet
 from runtime.store import OFFSET, RESERVED, Caches, StateDamaged, Store
 
 log = logging.getLogger(__name__)
+
+OBJECTS = 4096
+"""Unpacked values kept between batches, per agent and partition."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,15 @@ class PartitionState:
         self.marker = Marker()
         self.position = 0
         """Offset in the changelog up to which the store knows it."""
+        self.objects: dict[bytes, Any] = {}
+        """Unpacked values that agents keep between batches; none is trusted that a commit has not followed."""
         self._reader = Reader()
         self._from_start = False
         self._sweep_from = b""
 
     async def open(self, kafka: Logs, input_log: int) -> Marker:
         """Brings the state up to the changelog's end and returns how far the input is applied."""
+        self.objects.clear()
         if self.store is None:
             self._open_store()
         try:
@@ -155,7 +163,10 @@ class PartitionState:
             self.marker, self.position = marker, self.position + len(parts)
             self._write(changes.values())
         else:
+            self.objects.clear()
             await self._catch_up(kafka)
+        for key in list(islice(self.objects, max(0, len(self.objects) - OBJECTS))):
+            del self.objects[key]
 
     def sweep(self, budget: int) -> None:
         """Looks at the next ``budget`` entries and removes those that have expired, a round at a time."""

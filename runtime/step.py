@@ -57,28 +57,38 @@ class Stepper:
         self._in_a_row = 0
 
     def run(
-        self, records: list[Any], marker: Marker, reads: Reads, outputs: Callable[[], Add], learnt: bool = True
+        self,
+        records: list[Any],
+        marker: Marker,
+        reads: Reads,
+        outputs: Callable[[], Add],
+        *,
+        objects: dict[bytes, Any],
+        learnt: bool = True,
     ) -> Result:
         """Handles ``records``, or those before the first that fails, or that one alone.
 
         Call again with the rest while ``result.marker.applied`` is short of the last. ``outputs()`` gives a new place
-        for the outputs; what was put into an earlier one is void. With ``learnt``, every published schema is known, so
-        that a record whose schema is not is to blame for it.
+        for the outputs; what was put into an earlier one is void. ``objects`` are the state's unpacked ones; clear them
+        if the result is not committed. With ``learnt``, every published schema is known, so that a record whose schema
+        is not is to blame for it.
         """
         system = SYSTEM if learnt else (*SYSTEM, UnknownSchema)
         records = [record for record in records if record.offset > marker.applied]
         while True:
-            attempt = _Attempt(self, marker, reads, outputs())
+            attempt = _Attempt(self, marker, reads, outputs(), objects)
             try:
                 result = attempt.run(records)
             except (*system, Gap):
+                objects.clear()
                 raise
             except Exception as error:
+                objects.clear()  # the failed step may have changed some
                 if len(records) > 1:
                     records = records[: attempt.handled or len(records) // 2]
                     continue
                 self._count(records[0], error)
-                return _Attempt(self, marker, reads, outputs()).letter(records[0], error)
+                return _Attempt(self, marker, reads, outputs(), objects).letter(records[0], error)
             if result.read > result.dropped:
                 self._in_a_row = 0
             return result
@@ -95,10 +105,10 @@ class Stepper:
 class _Attempt:
     """One pass over a batch."""
 
-    def __init__(self, stepper: Stepper, before: Marker, reads: Reads, add: Add) -> None:
+    def __init__(self, stepper: Stepper, before: Marker, reads: Reads, add: Add, objects: dict[bytes, Any]) -> None:
         self._agent, self._before, self._partition = stepper.agent, before, stepper.partition
         self._marks, self._applied, self._clock = dict(before.marks), before.applied, before.clock
-        self._state = State(reads, dict(before.meta), stepper.partition, before.log)
+        self._state = State(reads, dict(before.meta), stepper.partition, before.log, objects)
         origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
         self._emit = Emit(add, origin, stepper.partitions, before.epoch)
         self.handled = 0
@@ -106,7 +116,6 @@ class _Attempt:
 
     def run(self, records: list[Any]) -> Result:
         state, step, emit = self._state, self._agent.step, self._emit
-        self._agent.prepare(records, state)
         dropped = 0
         for record in records:
             if self._enter(record):
@@ -116,6 +125,7 @@ class _Attempt:
             self.handled += 1
         self.handled = 0  # what fails from here on is nobody's in particular
         self._agent.close(state, emit)
+        state.close()
         emit.close()
         return self._result(len(records), dropped, 0)
 

@@ -106,13 +106,6 @@ class Store:
         except Exception as error:
             raise _failure(self.folder, error) from error
 
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """Like ``get``, for many keys at once. Raises StateDamaged, StateFailed."""
-        try:
-            return self._get(keys)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise _failure(self.folder, error) from error
-
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Stored pairs with start <= key < stop, ascending."""
         found = self._db.iter()

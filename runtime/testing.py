@@ -88,9 +88,6 @@ class MemoryStore(Store):
     def get(self, key: bytes) -> bytes | None:
         return self._data.get(key)
 
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return [self._data.get(key) for key in keys]
-
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, self._data[key]) for key in sorted(self._data) if start <= key < stop and key != META])
 
@@ -274,7 +271,7 @@ class Run:
                 return boxes[-1].add
 
             assert state.store is not None
-            result = stepper.run(records, state.marker, state.store, outputs)
+            result = stepper.run(records, state.marker, state.store, outputs, objects=state.objects)
             await boxes[-1].deliver()
             await state.commit(result.changes, result.marker, outlet, self.broker)
             state.sweep(result.read)

@@ -12,10 +12,11 @@ ConsumerRecord made of each, which takes as long as all else on the way from Kaf
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
 from faust.transport.consumer import ConsumerMessage
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -29,8 +30,21 @@ _LEAN: set[asyncio.AbstractEventLoop] = set()
 
 
 class _LeanRecords(fetcher.PartitionRecords):
-    def _consumer_record(self, tp: TP, record: Any) -> Any:
-        return record
+    """All of a fetched partition at once, as aiokafka's parser gives it; nobody asks for a part of it here."""
+
+    def __iter__(self) -> Iterator[Any]:
+        found: list[Any] = []
+        records, start = self._records, self.next_fetch_offset
+        while records.has_next():
+            batch = records.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
+            if not batch.is_control_batch:
+                found.extend(batch)
+            self.next_fetch_offset = batch.next_offset
+        if found and found[0].offset < start:  # a batch is fetched whole
+            found = [record for record in found if record.offset >= start]
+        return iter(found)
 
 
 def _partition_records(*args: Any) -> Any:
@@ -98,7 +112,7 @@ class BatchConsumer(driver.Consumer):
     def _should_commit(self, tp: TP, offset: int) -> bool:
         return self._known.get(tp) != offset  # Faust takes a failed commit for a commit
 
-    async def _getmany(self, active_partitions: set[TP], timeout: float) -> dict[TP, Run]:
+    async def _getmany(self, active_partitions: set[TP], timeout: float) -> dict[TP, Run]:  # noqa: ASYNC109 - Faust's
         wanted = active_partitions - self._held
         if not wanted:
             await asyncio.sleep(0.01)  # asked for nothing, aiokafka would give whatever it has

@@ -47,13 +47,8 @@ class Placing:
         """By the place of the session's first event."""
         self.gone: set[bytes] = set()
         """First places of sessions that no longer exist."""
-        self._last: bytes | None = None
-        self._current: Session | None = None
-        head = state.get(self._head)
-        if head is not None:
-            half = len(head) // 2
-            self._last = head[:half]
-            self._current = self._load(head[half:])  # None: expired, so that nothing joins it any more
+        self._current: Session | None = state.load(self._head, Session.unpack)
+        self._last = None if self._current is None else self._current.last
         self._known_last = self._last
 
     def run(self, arrivals: list[Arrival]) -> None:
@@ -90,10 +85,10 @@ class Placing:
         for first in self.gone:
             self._state.delete(self._sessions + first)
         for first, touched in self.touched.items():
-            put(self._sessions + first, touched.session.pack())
-        assert self._last is not None
+            if touched.session is not self._current:
+                put(self._sessions + first, touched.session.pack())
         assert self._current is not None
-        put(self._head, self._last + self._current.first)
+        self._state.keep(self._head, self._current, Session.pack)
 
     def assigned(self, touched: Touched) -> list[tuple[bytes, int]]:
         """Place and received_at of the events that the batch made the session's."""
@@ -105,6 +100,8 @@ class Placing:
     def _append(self, place: bytes, fact: Fact) -> None:
         session = self._current
         if session is None or self._last is None or begins(self._last, place, self._gap):
+            if session is not None:
+                self._touch(session)  # no longer the current one, it gets an entry of its own
             session = self._new(Session(place, place))
         else:
             session.paused += pause(self._last, place)
@@ -167,6 +164,7 @@ class Placing:
         self.gone.add(right.first)
         if self._current is right:
             self._current = target
+            self._state.delete(self._sessions + target.first)
 
     def _new(self, session: Session) -> Session:
         self.gone.discard(session.first)
@@ -210,7 +208,7 @@ class Placing:
         if touched is not None:
             return touched.session
         packed = self._state.get(self._sessions + first)
-        return None if packed is None else Session.unpack(first, packed)
+        return None if packed is None else Session.unpack(packed)
 
     def _between(self, first: bytes, last: bytes) -> list[Arrival]:
         """The events from one place to another, stored or of this batch."""

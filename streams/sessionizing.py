@@ -140,15 +140,15 @@ class Session:
 
     def pack(self) -> bytes:
         sums = [{name: (str(amount), count) for name, (amount, count) in part.items()} for part in self.sums]
-        return self.last + orjson.dumps([self.paused, self.events, self.counts, *sums])
+        return self.last + self.first + orjson.dumps([self.paused, self.events, self.counts, *sums])
 
     @classmethod
-    def unpack(cls, first: bytes, data: bytes) -> "Session":
-        paused, events, counts, *sums = orjson.loads(data[ORDER:])
+    def unpack(cls, data: bytes) -> "Session":
+        paused, events, counts, *sums = orjson.loads(data[2 * ORDER :])
         stake, deposits, withdrawals = (
             {currency: (int(amount), count) for currency, (amount, count) in part.items()} for part in sums
         )  # fmt: skip
-        return cls(first, data[:ORDER], paused, events, counts, (stake, deposits, withdrawals))
+        return cls(data[ORDER : 2 * ORDER], data[:ORDER], paused, events, counts, (stake, deposits, withdrawals))
 
     def row(self) -> dict[str, Any]:
         """The fields of schemas/avro/session that follow from the events."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from runtime import memory
 from runtime.agent import Agent
 from runtime.changelog import Marker, encode
 from runtime.producer import MAX_BATCH
@@ -39,8 +40,9 @@ def traffic(count: int) -> list[Record]:
         name = ("bet", "win", "login", "deposit", "bet", "click")[n % 6]
         late = draw.randrange(300_000) if draw.random() < 0.01 else 0
         each = event(
-            event_name=name, event_time=T0 + n * 20 - late, received_at=T0 + n * 20, player_id=f"player-{draw.randrange(PLAYERS)}",
-            nth=n, amount=5 if name in ("bet", "win", "deposit") else None, currency="USD", transaction_id=f"transaction-{n}",
+            event_name=name, event_time=T0 + n * 20 - late, received_at=T0 + n * 20, nth=n,
+            player_id=f"player-{draw.randrange(PLAYERS)}",
+            amount=5 if name in ("bet", "win", "deposit") else None, currency="USD", transaction_id=f"transaction-{n}",
             parent_transaction_id=f"transaction-{n - 1}" if name == "win" else None,
             dedup=n if draw.random() > 0.05 else draw.randrange(max(0, n - 1000), n + 1),
             click_id="click-998877", game_type="slot", game_provider="EA", ip_address="203.0.113.1",
@@ -78,8 +80,10 @@ def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list
     """Runs one agent as one partition and prints its figures."""
     store, kept = Store(folder / agent.name, Caches(64 << 20)), {}  # type: ignore[var-annotated]
     names = {topic.name for topic in (*agent.outputs, DEAD_LETTERS)}
+    memory.settle()
     stepper, marker = Stepper(agent, dict.fromkeys(names, PARTITIONS), 0, 100), Marker()
     steps = outputs = states = 0.0
+    objects: dict[bytes, Any] = {}
     for start in range(0, len(records), BATCH):
         boxes: list[Box] = []
 
@@ -88,7 +92,7 @@ def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list
             return boxes[-1].add
 
         before = time.process_time()
-        result = stepper.run(records[start : start + BATCH], marker, store, box)
+        result = stepper.run(records[start : start + BATCH], marker, store, box, objects=objects)
         stepped = time.process_time()
         boxes[-1].build()
         built = time.process_time()

@@ -69,22 +69,41 @@ class Wager:
         return cls(*packed)
 
 
+@dataclass(slots=True)
+class Bet:
+    """What is known of a bet."""
+
+    first_received: int
+    wagers: list[Wager]
+
+    def pack(self) -> bytes:
+        return orjson.dumps([self.first_received, *(wager.pack() for wager in self.wagers)])
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Bet":
+        first, *wagers = orjson.loads(packed)
+        return cls(first, [Wager.unpack(wager) for wager in wagers])
+
+
 def step(record: Any, state: State, emit: Emit) -> None:
-    """Adds the wager to what is known of its bet; the row follows if that changed anything."""
+    """Adds the wager to what is known of its bet; the row follows, at the batch's end, if that changed anything."""
     tenant, received, wager = _wager(record, emit)
     key = record.key
-    packed = state.get(key)
-    first, *items = orjson.loads(packed) if packed else (received,)
-    known = [Wager.unpack(item) for item in items]
-    if not add(known, wager):
-        return
-    state.put(key, orjson.dumps([first, *(item.pack() for item in known)]))
-    log, partition, offset = wager.coordinates
-    row = settle(known)
-    row |= {"tenant": tenant, "bet_id": orjson.loads(key)[1], "first_received_at": first}
-    row |= {"epoch": emit.epoch, "partition": state.partition, "offset": record.offset}
-    row |= {"ingest_log": log, "ingest_partition": partition, "ingest_offset": offset}
-    emit.row(BETS, key, key, row)
+    bet = state.load(key, Bet.unpack) or Bet(received, [])
+    if add(bet.wagers, wager):
+        state.keep(key, bet, Bet.pack)
+        emit.scratch[key] = (bet, tenant, record.offset, wager.coordinates)
+
+
+def close(state: State, emit: Emit) -> None:
+    """The rows of the bets that the batch has changed."""
+    for key, (bet, tenant, offset, coordinates) in emit.scratch.items():
+        row = settle(bet.wagers)
+        row["tenant"], row["bet_id"] = tenant, orjson.loads(key)[1]
+        row["first_received_at"] = bet.first_received
+        row["epoch"], row["partition"], row["offset"] = emit.epoch, state.partition, offset
+        row["ingest_log"], row["ingest_partition"], row["ingest_offset"] = coordinates
+        emit.row(BETS, key, key, row)
 
 
 def _wager(record: Any, emit: Emit) -> tuple[str, int, Wager]:
@@ -193,4 +212,4 @@ def _row(
 
 def make() -> Agent:
     """The agent. Its state does not age, so its changelog is truncated by its owner."""
-    return Agent(name="pairing", source=WAGERS, step=step, outputs=(BETS,), retention=None)
+    return Agent(name="pairing", source=WAGERS, step=step, outputs=(BETS,), close=close, retention=None)

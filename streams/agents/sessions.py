@@ -5,8 +5,8 @@ streams/placing.py.
 
 State, all keys behind 16 bytes of the identity's hash:
 
-    h              -> place of the last event, place of its session's first
-    s first place  -> that session
+    h              -> the current session, which has the last event
+    s first place  -> an earlier session
     e place        -> what is summed up of an event
 
 Entries older than any event that may still come are removed: that is the least over the ingest partitions of the
