@@ -68,9 +68,9 @@ class Standing:
 
 def headers_of(requests: Standing | None, events: Standing | None) -> list[tuple[str, str]]:
     """The vendors' three headers and the IETF's two (draft-ietf-httpapi-ratelimit-headers); none where unlimited."""
-    known = [standing for standing in (requests, events) if standing is not None]
-    if not known:
+    if requests is None and events is None:
         return []
+    known = [standing for standing in (requests, events) if standing is not None]
     headers = [
         ("ratelimit-policy", ", ".join(f'"{s.name}";q={s.limit};w={MINUTE}' for s in known)),
         ("ratelimit", ", ".join(f'"{s.name}";r={s.remaining};t={s.wait}' for s in known)),
