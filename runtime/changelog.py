@@ -52,6 +52,8 @@ class Marker:
     """Watermarks: the furthest place per source (runtime/origin.py)."""
     meta: dict[str, Any] = field(default_factory=dict)
     """The agent's own small facts."""
+    total: int = 0
+    """Changes that the log has had so far, those carried again included."""
     written: int = 0
     """When, by the writer's clock, milliseconds: only to keep a fresh marker in the log, never for logic."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from runtime.logid import log_ids
@@ -27,6 +28,7 @@ class Logs(Protocol):
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]: ...
     def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, bytes]]: ...
+    async def delete(self, topic: str, partition: int, before: int) -> None: ...
 
 
 class LogReader:
@@ -36,6 +38,7 @@ class LogReader:
         self._bootstrap = bootstrap
         self._free: list[AIOKafkaConsumer] = []
         self._slots = asyncio.Semaphore(at_once)
+        self._admin: AIOKafkaAdminClient | None = None
 
     async def logs(self, topics: list[str]) -> dict[str, Log]:
         """The incarnation of each topic. Raises KafkaError if one does not exist."""
@@ -91,6 +94,13 @@ class LogReader:
                 consumer.unsubscribe()
                 self._free.append(consumer)
 
+    async def delete(self, topic: str, partition: int, before: int) -> None:
+        """Deletes the records before an offset."""
+        if self._admin is None:
+            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+            await self._admin.start()
+        await self._admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=before)})
+
     async def _take(self) -> AIOKafkaConsumer:
         if self._free:
             return self._free.pop()
@@ -112,6 +122,8 @@ class LogReader:
         free, self._free = self._free, []
         for consumer in free:
             await consumer.stop()
+        if self._admin is not None:
+            await self._admin.close()
 
 
 RETRIABLE = (KafkaError, ConnectionError, TimeoutError)

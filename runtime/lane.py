@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from faust.types import TP
 
 from runtime.agent import Add, Agent
+from runtime.carry import Carrier
 from runtime.changelog import ChangelogError
 from runtime.kafka import RETRIABLE, LogReader
 from runtime.ledger import Ledger
@@ -75,6 +76,7 @@ class Lane:
     def __init__(self, agent: Agent, tp: TP, place: Place, stepper: Stepper, tools: Tools) -> None:
         self.agent, self.tp, self._stepper, self._tools = agent, tp, stepper, tools
         self.state = PartitionState(agent, tp.partition, place)
+        self._carrier = None if agent.retention is not None else Carrier(self.state)
         self._queue: deque[Run] = deque()
         self._queued = 0
         self._arrived = asyncio.Event()
@@ -195,6 +197,8 @@ class Lane:
             self._tools.observe(self.agent.name, self.tp.partition, result, time.perf_counter() - started)
             self._settle()
             self.state.sweep(result.read)
+            if self._carrier is not None and self._carrier.due():
+                await self._carrier.advance(self._tools.outlet, self._tools.kafka)
 
     async def _step(self, records: Run) -> Result:
         """Rules 3.1 to 3.5: nothing is applied before every output is acknowledged."""
@@ -214,7 +218,7 @@ class Lane:
             result = self._stepper.run(records, state.marker, state.store, outputs, objects=state.objects)
         await boxes[-1].deliver()
         result.marker.written = int(time.time() * 1000)
-        await state.commit(result.changes, result.marker, outlet, self._tools.kafka)
+        await state.commit(result.changes.values(), result.marker, outlet, self._tools.kafka)
         return result
 
     def _settle(self) -> None:
@@ -248,4 +252,4 @@ class Lane:
         """Appends a group without changes."""
         before = self.state.marker
         marker = replace(before, applied=applied, before=before.applied, written=int(time.time() * 1000))
-        await self.state.commit({}, marker, self._tools.outlet, self._tools.kafka)
+        await self.state.commit((), marker, self._tools.outlet, self._tools.kafka)

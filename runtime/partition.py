@@ -9,8 +9,9 @@ Errors: SendFailed, ChangelogError, StateInUse, StateDamaged, KafkaError.
 """
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,24 @@ class PartitionState:
         assert self.store is not None
         self.store.write(changes, self.marker, self.position, self._place.changelog.number)
 
-    async def commit(self, changes: dict[bytes, Change], marker: Marker, outlet: Outlet, kafka: Logs) -> None:
-        """Appends the changes and the marker to the changelog, then writes them to the store (rules 3.4 and 3.5)."""
+    @property
+    def changelog(self) -> str:
+        """Name of the changelog topic."""
+        return self._place.changelog.topic
+
+    async def carry(self, changes: list[Change], outlet: Outlet, kafka: Logs) -> int:
+        """Appends values that are known already; returns the records it took. Raises as ``commit``."""
+        marker = replace(self.marker, before=self.marker.applied, written=int(time.time() * 1000))
+        return await self.commit(changes, marker, outlet, kafka)
+
+    async def commit(self, changes: Collection[Change], marker: Marker, outlet: Outlet, kafka: Logs) -> int:
+        """Appends changes and marker to the changelog, then writes them to the store (rules 3.4 and 3.5).
+
+        Returns the records it took.
+        """
         self._groups += 1
-        parts = encode(changes.values(), marker, self._writer, self._groups)
+        marker.total = self.marker.total + len(changes)
+        parts = encode(changes, marker, self._writer, self._groups)
         outbox = Outbox(outlet, await outlet.producer())
         topic = self._place.changelog.topic
         for part in parts:
@@ -161,12 +176,16 @@ class PartitionState:
         offsets = (await outbox.deliver())[topic, self.partition]
         if len(offsets) == 1 and offsets[0] == self.position:
             self.marker, self.position = marker, self.position + len(parts)
-            self._write(changes.values())
+            self._write(changes)
         else:
             self.objects.clear()
-            await self._catch_up(kafka)
+            try:
+                await self._catch_up(kafka)
+            except ChangelogError as error:  # paused for so long that the log's head was deleted
+                raise StateDamaged(str(error)) from error
         for key in list(islice(self.objects, max(0, len(self.objects) - OBJECTS))):
             del self.objects[key]
+        return len(parts)
 
     def sweep(self, budget: int) -> None:
         """Looks at the next ``budget`` entries and removes those that have expired, a round at a time."""

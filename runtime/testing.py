@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from runtime.agent import Agent
+from runtime.carry import Carrier
 from runtime.changelog import DELETE, Marker
 from runtime.kafka import Log
 from runtime.partition import PartitionState, Place
 from runtime.producer import Outbox
 from runtime.step import Stepper
-from runtime.store import META, Store
+from runtime.store import META, StateDamaged, Store
 from schemas.keys import partition_of
 from schemas.topics import DEAD_LETTERS, Topic, changelog
 
@@ -54,6 +55,7 @@ class Broker:
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self._logs: dict[tuple[str, int], list[Record]] = {}
+        self._begins: dict[tuple[str, int], int] = {}
 
     def log(self, topic: str, partition: int) -> list[Record]:
         """A partition's records."""
@@ -67,13 +69,18 @@ class Broker:
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """As LogReader's."""
-        return 0, len(self.log(topic, partition))
+        return self._begins.get((topic, partition), 0), len(self.log(topic, partition))
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
         """As LogReader's."""
+        assert start >= self._begins.get((topic, partition), 0)
         for record in self.log(topic, partition)[start:end]:
             assert record.value is not None
             yield record.offset, record.value
+
+    async def delete(self, topic: str, partition: int, before: int) -> None:
+        """As LogReader's."""
+        self._begins[topic, partition] = max(before, self._begins.get((topic, partition), 0))
 
 
 class MemoryStore(Store):
@@ -108,6 +115,9 @@ class MemoryStore(Store):
                 self._data.pop(key, None)
             else:
                 self._data[key] = value
+
+    def size(self) -> int:
+        return len(self._data)
 
     def close(self) -> None:
         pass
@@ -177,7 +187,7 @@ class MemoryOutlet:
     """As Outlet, into a Broker."""
 
     def __init__(self, broker: Broker, fault: Fault) -> None:
-        self._broker, self._fault = broker, fault
+        self._broker, self.fault = broker, fault
 
     async def producer(self) -> Any:
         return self
@@ -186,9 +196,9 @@ class MemoryOutlet:
         return _Batches()
 
     async def send(self, _: Any, topic: str, partition: int, batch: Any) -> int:
-        self._fault.operation()
+        self.fault.operation()
         offsets = [self._broker.append(topic, partition, **record) for record in batch]
-        self._fault.operation()
+        self.fault.operation()
         return offsets[0]
 
 
@@ -199,6 +209,7 @@ class Member:
     agent: Agent
     folder: Path
     states: dict[int, PartitionState] = field(default_factory=dict)
+    carriers: dict[int, Carrier | None] = field(default_factory=dict)
 
 
 _MACHINES = count()
@@ -253,6 +264,7 @@ class Run:
             if state is None:
                 place = Place(member.folder / str(partition), log, fault, MemoryStore)  # type: ignore[arg-type]
                 state = member.states[partition] = PartitionState(agent, partition, place)
+                member.carriers[partition] = None if agent.retention is not None else Carrier(state)
                 await state.open(self.broker, self._log)
             assert isinstance(state.store, MemoryStore)
             state.store.fault = fault
@@ -260,9 +272,12 @@ class Run:
             start = state.marker.applied + 1
             records = self.broker.log(agent.source.name, partition)[start : start + most]
             for first in range(0, len(records), batch):
-                await self._handle(state, stepper, records[first : first + batch], outlet)
+                carrier = member.carriers[partition]
+                await self._handle(state, stepper, records[first : first + batch], outlet, carrier)
 
-    async def _handle(self, state: PartitionState, stepper: Stepper, records: list[Record], outlet: Any) -> None:
+    async def _handle(
+        self, state: PartitionState, stepper: Stepper, records: list[Record], outlet: Any, carrier: Carrier | None
+    ) -> None:
         while records and state.marker.applied < records[-1].offset:
             boxes: list[Outbox] = []
 
@@ -273,8 +288,17 @@ class Run:
             assert state.store is not None
             result = stepper.run(records, state.marker, state.store, outputs, objects=state.objects)
             await boxes[-1].deliver()
-            await state.commit(result.changes, result.marker, outlet, self.broker)
+            try:
+                await state.commit(result.changes.values(), result.marker, outlet, self.broker)
+            except StateDamaged:
+                state.drop()
+                await state.open(self.broker, self._log)
+                assert isinstance(state.store, MemoryStore)
+                state.store.fault = outlet.fault
+                continue
             state.sweep(result.read)
+            if carrier is not None and carrier.due():
+                await carrier.advance(outlet, self.broker)
 
     def records(self, topic: Topic) -> list[Record]:
         """What stands in a topic, partition by partition."""

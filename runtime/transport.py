@@ -34,6 +34,7 @@ class _LeanRecords(fetcher.PartitionRecords):
 
     def __iter__(self) -> Iterator[Any]:
         found: list[Any] = []
+        self.next_fetch_offset: int
         records, start = self._records, self.next_fetch_offset
         while records.has_next():
             batch = records.next_batch()

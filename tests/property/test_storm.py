@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime import changelog
+from runtime import carry, changelog
 from runtime.testing import Run
 from schemas.registry import EVENT
 from schemas.topics import INGEST_EVENTS
@@ -73,7 +73,8 @@ def _strike(run: Run, draw: random.Random, name: str) -> None:
 @pytest.mark.parametrize("seed", range(STORMS))
 def test_storm(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2:
-        monkeypatch.setattr(
-            changelog, "PART", 60
-        )  # nearly every group has several parts, so that halves of them are left
+        monkeypatch.setattr(changelog, "PART", 60)  # nearly every group has several parts, so that halves are left
+    if seed % 3:
+        monkeypatch.setattr(carry, "SPARE", 3)  # pairing's changelog is carried forward and cut all the time
+        monkeypatch.setattr(carry, "FACTOR", 0)
     check(storm(seed))
