@@ -2,6 +2,9 @@
 servers. Returns once no process is left.
 """
 
+import time
+from contextlib import suppress
+
 import psutil
 
 from cli.stack import Stack, read
@@ -9,6 +12,7 @@ from runtime.settings import Settings
 
 LIMIT = 120.0
 """Seconds; the limits of the groups that are stopped one after the other, and a margin."""
+POLL = 0.1
 
 
 def run(settings: Settings) -> int:
@@ -21,14 +25,14 @@ def run(settings: Settings) -> int:
     if supervisor is None:
         return _end_orphans(stack)
     print("Stopping: the gateway first, the servers last.", flush=True)
-    try:
+    with suppress(psutil.NoSuchProcess):  # it may be about to end by itself
         supervisor.terminate()
-        supervisor.wait(LIMIT)
-    except psutil.NoSuchProcess:
-        pass  # it was about to end by itself
-    except psutil.TimeoutExpired:
-        print(f"The supervisor (pid {supervisor.pid}) has not ended within {LIMIT:.0f} s.")
-        return 1
+    deadline = time.monotonic() + LIMIT
+    while stack.runs():
+        if time.monotonic() > deadline:
+            print(f"The supervisor (pid {supervisor.pid}) has not ended within {LIMIT:.0f} s.")
+            return 1
+        time.sleep(POLL)
     print("Stopped.")
     return 0
 

@@ -145,9 +145,13 @@ class Supervisor:
 
     def _write(self) -> None:
         now = repr(self.stack)
-        if now != self._written:
+        if now == self._written:
+            return
+        self._written = now
+        try:
             self.stack.write(self._folder)
-            self._written = now
+        except OSError as error:  # a full disk must not stop what runs; the next change is written again
+            self._say(f"What runs cannot be noted in {self._folder}: {error.strerror}.")
 
 
 def _code(child: Child) -> int:

@@ -10,10 +10,12 @@ import functools
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 from aiokafka.errors import KafkaError
 
-from cli import detached, migrate, roles, summary
+from cli import detached, roles, summary
 from cli.child import Child, Program
 from cli.childlog import ChildLog
 from cli.keys import demo_key
@@ -28,12 +30,21 @@ from embedded.server import Server, StartError
 from runtime.settings import Settings
 from runtime.table import TableError
 from runtime.topics import Topics, TopicsRefused
+from sinks.clickhouse import Refused as AccountRefused
+from sinks.clickhouse import Unreachable, connect
+from sinks.migrate import MigrationError, Migrator
+from sinks.migrationlock import LockLost, LockTimeout
 
 ALONE = True
 FLAGS = ("gateway_host", "gateway_port", "kafka_port", "clickhouse_port", "workers", "partitions")
 CLAIM_WAIT = 3.0
 """Seconds in which the processes of a stack that was just killed may end."""
 READY_LIMIT = 90.0
+FAILURES = (
+    FetchError, StartError, TopicsRefused, TableError,
+    AccountRefused, Unreachable, MigrationError, LockLost, LockTimeout,
+)  # fmt: skip
+"""Errors whose text tells a person what to mend; exit code 1."""
 STOP_ORDER = (("gateway",), ("worker", "sink", "console"), ("clickhouse",), ("kafka",))
 
 
@@ -98,7 +109,7 @@ class Up:
         except (PlaceError, Refused) as error:
             say(str(error))
             return 2
-        except (FetchError, StartError, TopicsRefused, TableError) as error:
+        except FAILURES as error:
             say(str(error))
             return 1
         except KafkaError as error:
@@ -107,7 +118,7 @@ class Up:
         return 0
 
     def _start(self) -> None:
-        self._require_place()
+        self.supervisor.wait_for(self._require_place)
         servers = self._servers()
         self.supervisor.launch(list(servers.values()))
         if "kafka" in servers:
@@ -115,8 +126,7 @@ class Up:
         self.supervisor.wait_for(self._make_topics)
         if "clickhouse" in servers:
             self.supervisor.await_ready([servers["clickhouse"]], READY_LIMIT)
-        if self.supervisor.wait_for(functools.partial(migrate.run, self._settings)) != 0:
-            raise Refused("ClickHouse's tables could not be made.")
+        self.supervisor.wait_for(self._migrate)
         children = roles.children(self._settings, self._log)
         self.supervisor.launch(children)
         key = self.supervisor.wait_for(lambda: asyncio.run(demo_key(self._settings)))
@@ -127,11 +137,11 @@ class Up:
     def _require_place(self) -> None:
         settings = self._settings
         require_space(settings.data_dir, settings.least_disk)
-        require_port(settings.gateway_port, "the gateway", "--gateway-port", settings.gateway_host)
+        require_port(settings.gateway_port, "the gateway", "--gateway-port", settings.gateway_host, wait=CLAIM_WAIT)
         if settings.kafka is None:
-            require_port(settings.kafka_port, "Kafka", "--kafka-port")
+            require_port(settings.kafka_port, "Kafka", "--kafka-port", wait=CLAIM_WAIT)
         if settings.clickhouse is None:
-            require_port(settings.clickhouse_port, "ClickHouse", "--clickhouse-port")
+            require_port(settings.clickhouse_port, "ClickHouse", "--clickhouse-port", wait=CLAIM_WAIT)
 
     def _servers(self) -> dict[str, Child]:
         """The embedded servers, ready to be launched; outside ones are noted as such."""
@@ -160,8 +170,15 @@ class Up:
 
     def _log(self, name: str) -> ChildLog:
         path = self._settings.data_dir / "logs" / f"{name}.log"
-        show = None if self._quiet else lambda line: print(f"{name:<8} | {line}", file=sys.stderr, flush=True)
-        return ChildLog(path, show)
+        return ChildLog(path, None if self._quiet else lambda line: say(f"{name:<8} | {line}", sys.stderr))
+
+    def _migrate(self) -> None:
+        settings = self._settings
+        client = connect(settings, database=False)
+        try:
+            Migrator(client, settings.clickhouse_database, settings.clickhouse_cluster).run(say=say)
+        finally:
+            client.close()
 
     def _make_topics(self) -> None:
         topics = Topics(all_topics(self._settings), self._settings)
@@ -172,6 +189,7 @@ class Up:
             raise Refused("Start with the --partitions that the topics have: their count is fixed for good.")
 
 
-def say(sentence: str) -> None:
-    """What the supervisor itself says."""
-    print(sentence, flush=True)
+def say(sentence: str, stream: TextIO | None = None) -> None:
+    """A line for whoever listens. If nobody does any more (a closed pipe or terminal), the stack runs on."""
+    with suppress(OSError):
+        print(sentence, file=stream or sys.stdout, flush=True)

@@ -73,10 +73,14 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def require_port(port: int, what: str, option: str, host: str = LOOPBACK) -> None:
-    """Raises PlaceError where ``what`` could not listen on ``port``, naming the ``option`` that changes it."""
-    if not is_free(port, host):
-        raise PlaceError(f"Port {port} for {what} is taken by another program: choose another with {option}.")
+def require_port(port: int, what: str, option: str, host: str = LOOPBACK, wait: float = 0) -> None:
+    """Raises PlaceError where ``what`` could not listen on ``port`` within ``wait`` seconds, naming the ``option`` that
+    changes it."""
+    deadline = time.monotonic() + wait
+    while not is_free(port, host):
+        if time.monotonic() >= deadline:
+            raise PlaceError(f"Port {port} for {what} is taken by another program: choose another with {option}.")
+        time.sleep(0.1)
 
 
 def free_port() -> int:

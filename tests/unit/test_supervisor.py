@@ -243,3 +243,17 @@ def test_the_state_holds_no_secret(tmp_path: Path) -> None:
     assert "hidden" not in text
     assert json.loads(text)["settings"]["gateway_port"] == 1234
     assert (tmp_path / "stack.json").stat().st_mode & 0o077 == 0
+
+
+def test_goes_on_where_its_state_cannot_be_written(run: Run, tmp_path: Path) -> None:
+    body = """supervisor.start([child('a')], 10)
+folder.joinpath('.stack.json').mkdir()
+os.kill(supervisor.children[0].process.pid, 9)
+while not supervisor.children[0].role.restarts:
+    supervisor._look()
+(folder / '.stack.json').rmdir()"""
+    running = run(body)
+    running.until(lambda stack: stack.phase == "up" and stack.roles[0].state == "up" and stack.roles[0].restarts == 1)
+    running.process.send_signal(signal.SIGTERM)
+    assert "What runs cannot be noted in" in running.end()
+    assert running.stopped() == ["a"]
