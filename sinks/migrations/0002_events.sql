@@ -2,6 +2,9 @@
 -- successive inserts then hardly overlap and FINAL merges little (docs/decisions/warehouse-keys.md). Of repeated
 -- inserts of a row the first counts, so that stored_at says when the row was first to be seen.
 --
+-- Columns that follow from the coordinate end the sorting key, though they order nothing: a condition on them may then be
+-- judged before FINAL (optimize_move_to_prewhere_if_final), and one event is found without reading its neighbours.
+--
 -- properties keeps few paths apart and the rest in one map: senders choose the keys, and with the defaults a sender of
 -- random keys makes an insert three hundred times dearer and a merge open more files than there may be.
 --
@@ -47,8 +50,8 @@ CREATE TABLE events_rows
     stored_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the row was inserted',
     version UInt64 DEFAULT 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at)) COMMENT 'of repeated inserts of a row the highest counts: the first',
     checksum UInt64 DEFAULT cityHash64(tuple(ingest_log, ingest_partition, ingest_offset, event_id, dedup_key, tenant, dialect, event_name, event_time, received_at, is_late, player_id, device_id, transaction_id, parent_transaction_id, amount, currency, is_crypto, bet_result, bet_result_amount, game_type, game_provider, click_id, campaign, utm_source, utm_medium, utm_campaign, program_id, idempotency_key, ip_address, user_agent, payload)) COMMENT 'of the row as it was inserted, for sluice audit',
-    INDEX event_ids event_id TYPE bloom_filter GRANULARITY 4,
-    INDEX transactions transaction_id TYPE bloom_filter GRANULARITY 4,
+    INDEX event_ids event_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX transactions transaction_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX parents parent_transaction_id TYPE bloom_filter GRANULARITY 4,
     INDEX idempotency_keys idempotency_key TYPE bloom_filter GRANULARITY 4,
     INDEX players player_id TYPE bloom_filter GRANULARITY 4,
@@ -57,7 +60,8 @@ CREATE TABLE events_rows
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (received_at, ingest_log, ingest_partition, ingest_offset)
+PRIMARY KEY (received_at, ingest_log, ingest_partition, ingest_offset)
+ORDER BY (received_at, ingest_log, ingest_partition, ingest_offset, event_id, tenant, dialect, event_name, event_time)
 SETTINGS min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1,
     object_shared_data_serialization_version = 'map', object_shared_data_serialization_version_for_zero_level_parts = 'map'
 COMMENT 'Accepted, unique events as they were inserted, behind the view events';
@@ -134,5 +138,6 @@ AS SELECT
     game_type, game_provider, click_id, campaign, utm_source, utm_medium, utm_campaign, program_id, idempotency_key,
     ip_address, user_agent, properties, payload, is_late, ingest_log, ingest_partition, ingest_offset
 FROM events_rows AS row FINAL
-SETTINGS do_not_merge_across_partitions_select_final = 1, join_algorithm = 'full_sorting_merge,hash'
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1,
+    join_algorithm = 'full_sorting_merge,hash'
 COMMENT 'A row is an accepted, unique event';

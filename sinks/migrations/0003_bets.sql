@@ -34,7 +34,7 @@ CREATE TABLE bets_rows
     version UInt64 COMMENT 'epoch * 2^48 + offset: the highest counts',
     stored_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the row was inserted',
     checksum UInt64 DEFAULT cityHash64(tuple(epoch, first_received_at, tenant, bet_id, player_id, status, pattern, game_type, game_provider, currency, is_crypto, stake, net_result, payout, ggr, placed_at, settled_at, settlement_count, anomalies, bet_ingest_log, bet_ingest_partition, bet_ingest_offset, partition, offset, ingest_log, ingest_partition, ingest_offset, version)) COMMENT 'of the row as it was inserted, for sluice audit',
-    INDEX bet_ids bet_id TYPE bloom_filter GRANULARITY 4,
+    INDEX bet_ids bet_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX players player_id TYPE bloom_filter GRANULARITY 4,
     INDEX statuses status TYPE set(4) GRANULARITY 1,
     INDEX placed placed_at TYPE minmax GRANULARITY 1
@@ -78,7 +78,7 @@ AS SELECT
     settlement_count, anomalies, stored_at, first_received_at, bet_ingest_log, bet_ingest_partition, bet_ingest_offset
 FROM bets_rows FINAL
 WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'pairing')
-SETTINGS do_not_merge_across_partitions_select_final = 1
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1
 COMMENT 'A row is a bet';
 
 CREATE VIEW open_bets

@@ -33,7 +33,8 @@ CREATE TABLE sessions_rows
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
 PARTITION BY (epoch, toYear(started_at))
-ORDER BY (epoch, started_at, session_id)
+PRIMARY KEY (epoch, started_at, session_id)
+ORDER BY (epoch, started_at, session_id, tenant)
 SETTINGS min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1
 COMMENT 'Sessions as the sessions agent wrote them, behind the view sessions';
 
@@ -66,5 +67,5 @@ AS SELECT
     events, event_counts, bets, stake, deposits, withdrawals, gap_ms, stored_at
 FROM sessions_rows FINAL
 WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'sessions')
-SETTINGS do_not_merge_across_partitions_select_final = 1
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1
 COMMENT 'A row is a session of a player, or of a device where no player is known';

@@ -26,7 +26,8 @@ CREATE TABLE duplicates_rows
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (received_at, ingest_log, ingest_partition, ingest_offset)
+PRIMARY KEY (received_at, ingest_log, ingest_partition, ingest_offset)
+ORDER BY (received_at, ingest_log, ingest_partition, ingest_offset, event_id, tenant, dialect)
 SETTINGS min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1
 COMMENT 'Dropped duplicates, behind the view duplicates';
 
@@ -54,7 +55,7 @@ AS SELECT
     tenant, dialect, dedup_key, event_id, event_name, transaction_id, idempotency_key, player_id, event_time, received_at,
     ingest_log, ingest_partition, ingest_offset, first_ingest_log, first_ingest_partition, first_ingest_offset, stored_at
 FROM duplicates_rows FINAL
-SETTINGS do_not_merge_across_partitions_select_final = 1
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1
 COMMENT 'A row is a dropped duplicate: a key seen before, with the same payload';
 
 CREATE TABLE conflicts_rows
@@ -84,7 +85,8 @@ CREATE TABLE conflicts_rows
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (received_at, ingest_log, ingest_partition, ingest_offset)
+PRIMARY KEY (received_at, ingest_log, ingest_partition, ingest_offset)
+ORDER BY (received_at, ingest_log, ingest_partition, ingest_offset, event_id, tenant, dialect)
 SETTINGS min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1
 COMMENT 'Dropped conflicts, behind the view conflicts';
 
@@ -114,5 +116,5 @@ AS SELECT
     ingest_log, ingest_partition, ingest_offset, first_ingest_log, first_ingest_partition, first_ingest_offset, payload,
     stored_at
 FROM conflicts_rows FINAL
-SETTINGS do_not_merge_across_partitions_select_final = 1
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1
 COMMENT 'A row is a conflict: a key seen before, with another payload';
