@@ -55,6 +55,12 @@ def choose(accepted: str) -> str | None:
     return next((name for name in LEVELS if name in usable), None)
 
 
+def pack(body: bytes, encoding: str) -> bytes:
+    """A whole answer, packed."""
+    piece, end = packer(encoding)
+    return piece(body) + end()
+
+
 def packer(encoding: str | None) -> tuple[Callable[[bytes], bytes], Callable[[], bytes]]:
     """For an answer that comes in pieces: a function for each piece and one for the end."""
     if encoding is None:

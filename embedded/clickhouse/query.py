@@ -3,6 +3,7 @@
 Errors: ClickHouseError.
 """
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ async def _body(request: web.Request, limit: int) -> bytes:
         body += piece
         if len(body) > limit:
             raise ClickHouseError(QUERY_IS_TOO_LARGE, f"The body has more than {limit} bytes")
-    return coding.unpack(bytes(body), request.headers.get("Content-Encoding", "").lower(), limit)
+    encoding = request.headers.get("Content-Encoding", "").lower()
+    return await asyncio.to_thread(coding.unpack, bytes(body), encoding, limit)
 
 
 def refuse_strangers(request: web.Request) -> None:

@@ -108,8 +108,7 @@ class Service:
             headers["X-ClickHouse-Summary"] = summary(result)
             if asked.encoding is not None and result.body:
                 headers["Content-Encoding"] = asked.encoding
-                pack, end = coding.packer(asked.encoding)
-                result.body = pack(result.body) + end()
+                result.body = await asyncio.to_thread(coding.pack, result.body, asked.encoding)
             return web.Response(body=result.body, headers=headers)
         finally:
             self._running -= 1
