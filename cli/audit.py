@@ -26,6 +26,7 @@ NUMBERS = ("ingested", "stored", "duplicates", "conflicts", "dead_letters", "mis
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("--wait", type=_seconds, default=0.0, metavar="S", help="try again for so many seconds")
+    parser.add_argument("--deep", action="store_true", help="compare every stored event with the log's record")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -36,10 +37,10 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def run(settings: Settings, wait: float = 0.0, json: bool = False) -> int:
+def run(settings: Settings, wait: float = 0.0, deep: bool = False, json: bool = False) -> int:
     """Exit code: 0 balanced, 1 not balanced or not to be found out."""
     try:
-        balance = asyncio.run(_run(settings, wait))
+        balance = asyncio.run(_run(settings, wait, deep))
     except (Unreachable, Refused) as error:
         print(error, file=sys.stderr)
         return 1
@@ -56,11 +57,11 @@ def run(settings: Settings, wait: float = 0.0, json: bool = False) -> int:
     return 0 if balance.balanced else 1
 
 
-async def _run(settings: Settings, wait: float) -> Balance:
+async def _run(settings: Settings, wait: float, deep: bool) -> Balance:
     client = await asyncio.to_thread(connect, settings)
     audit = Audit(settings, client)
     try:
-        return await audit.run(wait)
+        return await audit.run(wait, deep)
     finally:
         await audit.close()
         client.close()

@@ -20,6 +20,7 @@ from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
 from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
 from sinks.audit import Auditor, Balance, Difference, ranges
+from sinks.deep import differing
 from sinks.derived import compare
 from sinks.sink import GROUP as SINK
 
@@ -61,11 +62,14 @@ class Audit:
         self._positions = Positions(settings.kafka_address())
         self._kafka = LogReader(settings.kafka_address())
 
-    async def run(self, wait: float) -> Balance:
-        """The balance of what was accepted up to now, taken again for up to ``wait`` seconds while it does not fit."""
+    async def run(self, wait: float, deep: bool = False) -> Balance:
+        """The balance of what was accepted up to now, taken again for up to ``wait`` seconds while it does not fit.
+
+        With ``deep``, every stored event is also compared with the log's record.
+        """
         until = time.monotonic() + wait
-        log = (await self._kafka.logs([INGEST_EVENTS.name]))[INGEST_EVENTS.name].number
-        auditor = Auditor(self._client, log)
+        log = (await self._kafka.logs([INGEST_EVENTS.name]))[INGEST_EVENTS.name]
+        auditor = Auditor(self._client, log.number)
         ends = await self._ends()
         while True:
             progress = await self._progress()
@@ -77,6 +81,11 @@ class Audit:
         _judge_beyond(balance, beyond, await self._ends())
         await asyncio.to_thread(explain, auditor, balance, ends, progress)
         balance.derived = await self._derived(until)
+        if deep:
+            known = {(each.partition, each.start) for each in balance.differences if each.what == "altered"}
+            found = await differing(self._kafka, self._client, log, ends)
+            balance.differences += found
+            balance.altered += sum((each.partition, each.start) not in known for each in found)
         return balance
 
     async def _derived(self, until: float) -> dict[str, int] | None:

@@ -190,6 +190,27 @@ def test_what_is_done_behind_its_back_is_found(stack: Stack, what: str) -> None:
     assert stack.audit()["balanced"]
 
 
+def test_a_row_replaced_with_its_checksum_is_found_in_the_log(stack: Stack) -> None:
+    client = stack.warehouse.client
+    client.command("CREATE TABLE kept_rows CLONE AS events_rows")
+    columns = stack.warehouse.feeds["events"].tables[0].columns
+    names = [column.name for column in columns]
+    changed = ["toDecimal128(4.2, 18)" if name == "amount" else name for name in names]
+    try:
+        assert stack.command("audit", "--deep", "--json", "--wait", "30")[1]["balanced"]
+        client.command(
+            f"INSERT INTO events_rows ({', '.join(names)}, stored_at) SELECT {', '.join(changed)}, stored_at - 1"
+            " FROM events_rows FINAL WHERE event_name = 'bet' ORDER BY ALL LIMIT 1"
+        )
+        assert stack.audit()["balanced"]
+        _, found, _ = stack.command("audit", "--deep", "--json")
+        assert (found["balanced"], found["altered"]) == (False, 1)
+        assert found["differences"][0]["stage"] == "the row differs from the log in amount"
+    finally:
+        client.command("EXCHANGE TABLES events_rows AND kept_rows")
+        client.command("DROP TABLE kept_rows SYNC")
+
+
 DERIVED = {
     "bets": "bets that events name and that have no row",
     "sessions": "sessions with more or fewer events than belong to them",
