@@ -1,5 +1,5 @@
 -- events: one row per coordinate of ingest.events, never updated, so the key is the coordinate. received_at leads it:
--- successive inserts then hardly overlap and FINAL merges little (docs/decisions/warehouse-keys.md). Of repeated
+-- successive inserts then hardly overlap and FINAL merges little (docs/decisions/warehouse.md). Of repeated
 -- inserts of a row the first counts, so that stored_at says when the row was first to be seen.
 --
 -- Columns that follow from the coordinate end the sorting key, though they order nothing: a condition on them may then be

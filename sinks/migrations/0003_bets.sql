@@ -1,6 +1,6 @@
 -- bets: a row per (tenant, bet id), updated as settlements come. The key is led by the time at which the first record of
 -- the bet was received, which the pairing agent keeps: it never changes, and successive inserts hardly overlap
--- (docs/decisions/warehouse-keys.md).
+-- (docs/decisions/warehouse.md).
 
 CREATE TABLE bets_rows
 (
