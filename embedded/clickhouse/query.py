@@ -119,9 +119,17 @@ async def _body(request: web.Request, limit: int) -> bytes:
 
 def refuse_strangers(request: web.Request) -> None:
     """A web page in a browser on this machine can send requests to loopback too: none of them is answered."""
-    host = urlsplit(f"//{request.host}")
     origin = request.headers.get("Origin")
-    if host.hostname not in LOCAL:
+    if _host_of(f"//{request.host}")[0] not in LOCAL:
         raise ClickHouseError(ACCESS_DENIED, f"This server answers on localhost only, not as {request.host!r}")
-    if origin is not None and urlsplit(origin).netloc != host.netloc:
+    if origin is not None and _host_of(origin)[1] != request.host:
         raise ClickHouseError(ACCESS_DENIED, "Requests of web pages from elsewhere are not answered")
+
+
+def _host_of(url: str) -> tuple[str, str]:
+    """Name, and name with port; nothing where it is no address."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return parts.hostname or "", parts.netloc
