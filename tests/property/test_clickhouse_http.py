@@ -13,8 +13,8 @@ from tests.servers import embedded_clickhouse
 REQUESTS = 600
 WORDS = (
     "SELECT ", "1", " FORMAT ", "JSON", "INSERT INTO t ", "VALUES ", "'", "`", '"', "\x00", "(", ")", ";", "/*", "--",
-    "$$", "numbers(10)", " FROM ", "{a:UInt8}", "\n", "Native", "SETTINGS ", "max_threads=1", "EXPLAIN ", "WITH x AS ", "\\",
-    "DESCRIBE ", "SHOW ", "UNION ALL ", "é",
+    "$$", "numbers(10)", " FROM ", "{a:UInt8}", "\n", "Native", "SETTINGS ", "max_threads=1", "EXPLAIN ", "WITH x AS ",
+    "DESCRIBE ", "SHOW ", "UNION ALL ", "é", "\\",
 )  # fmt: skip
 BYTES = (b"\xff", b"\xe2\x82", b"\x1f\x8b", b"")
 PARAMETERS = (
