@@ -55,7 +55,7 @@ class Broker:
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self._logs: dict[tuple[str, int], list[Record]] = {}
-        self._begins: dict[tuple[str, int], int] = {}
+        self.begins: dict[tuple[str, int], int] = {}
 
     def log(self, topic: str, partition: int) -> list[Record]:
         """A partition's records."""
@@ -69,18 +69,18 @@ class Broker:
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """As LogReader's."""
-        return self._begins.get((topic, partition), 0), len(self.log(topic, partition))
+        return self.begins.get((topic, partition), 0), len(self.log(topic, partition))
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
         """As LogReader's."""
-        assert start >= self._begins.get((topic, partition), 0)
+        assert start >= self.begins.get((topic, partition), 0)
         for record in self.log(topic, partition)[start:end]:
             assert record.value is not None
             yield record.offset, record.value
 
     async def delete(self, topic: str, partition: int, before: int) -> None:
         """As LogReader's."""
-        self._begins[topic, partition] = max(before, self._begins.get((topic, partition), 0))
+        self.begins[topic, partition] = max(before, self.begins.get((topic, partition), 0))
 
 
 class MemoryStore(Store):
@@ -253,6 +253,24 @@ class Run:
             asyncio.run(self._work(member, most, batch, fault))
         except Crash:
             members[members.index(member)] = Member(member.agent, member.folder)
+
+    def carry(self, name: str, zombie: int = 0) -> None:
+        """Lets a worker carry its changelogs' tails forward, as it does between batches, with what it knows by now."""
+        members = self._members[name]
+        member = members[max(0, len(members) - 1 - zombie)]
+        asyncio.run(self._carry(member))
+
+    async def _carry(self, member: Member) -> None:
+        outlet: Any = MemoryOutlet(self.broker, Fault(None))
+        for partition, carrier in member.carriers.items():
+            state = member.states[partition]
+            if carrier is not None and isinstance(state.store, MemoryStore):
+                state.store.fault = outlet.fault
+                try:
+                    await carrier.advance(outlet, self.broker)
+                except StateDamaged:
+                    state.drop()
+                    await state.open(self.broker, self._log)
 
     async def _work(self, member: Member, most: int, batch: int, fault: Fault) -> None:
         agent = member.agent

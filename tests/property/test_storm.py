@@ -21,10 +21,10 @@ STORMS = int(os.environ.get("STORMS", "60"))
 
 
 def traffic(draw: random.Random, n: int) -> dict[str, Any]:
-    """An event about one of two bets of one of two players, near the others in time."""
+    """An event about one of a few bets of one of two players, near the others in time."""
     name = draw.choice(["bet", "win", "loss", "login", "session_stop", "session_end", "deposit"])
     amount = {"bet": 5, "deposit": 3, "win": draw.randrange(1, 9), "loss": -draw.randrange(1, 9)}.get(name)
-    bet = draw.choice(["b1", "b2"])
+    bet = f"b{draw.randrange(n // 6 + 3)}"  # some are left alone for long, and then settled
     return event(
         event_name=name,
         event_time=T0 + n * 25_000 + draw.randrange(-60_000, 60_000),
@@ -64,7 +64,9 @@ def _strike(run: Run, draw: random.Random, name: str) -> None:
         run.work(name, most=most, batch=batch, zombie=draw.choice([1, 1, 2, 3]))
     elif dice < 0.8:
         run.work(name, most=most, batch=batch, crash=draw.randrange(14), zombie=draw.choice([0, 0, 1]))
-    elif dice < 0.9:
+    elif dice < 0.85:
+        run.carry(name, zombie=draw.choice([0, 1, 2]))
+    elif dice < 0.92:
         run.fork(name)
     else:
         run.restart(name, lose_disk=draw.random() < 0.5)
