@@ -16,6 +16,7 @@ import asyncio
 import logging
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import faust
 import faust._cython.streams
@@ -74,11 +75,25 @@ def options(settings: Settings, folder: Path) -> dict[str, Any]:
         "table_standby_replicas": 0,
         "broker_commit_interval": 0.5,
         "broker_session_timeout": settings.session_timeout,
+        "consumer_group_instance_id": _member(folder),
         "broker_heartbeat_interval": settings.session_timeout / 5,
         "broker_max_poll_interval": 86400.0,  # back-pressure is no reason to lose the partitions
         "broker_check_crcs": True,
         "loghandlers": [],
     }
+
+
+def _member(folder: Path) -> str:
+    """A name that stays with the folder: a process that died and began anew gets its partitions back at once.
+
+    Without it the group waits out the dead member's session first.
+    """
+    file = folder / "member"
+    if not file.exists():
+        fresh = folder / f"member.{uuid4().hex}"
+        fresh.write_text(fresh.suffix[1:])
+        fresh.rename(file)
+    return f"{folder.name}-{file.read_text()}"
 
 
 def raw_topic(app: Any, name: str) -> Any:
