@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from runtime import logs
+from runtime import logs, memory
 from runtime.kafka import RETRIABLE
 from runtime.monitor import Monitor
 from runtime.producer import SendFailed
@@ -27,6 +27,7 @@ SENTENCES = (Refused, MissingTable, Stop)
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 1 where only a person can mend what is wrong."""
     logs.configure(settings.log_level, settings.log_format)
+    memory.settle()
     return uvloop.run(_run(settings))
 
 

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     dead_letters_in_a_row: int = Field(
         100, ge=1, description="After so many records failing in a row it is not them: the worker stops"
     )
+    rebuild: str | None = Field(
+        None, description="Agent whose changelog is gone and whose state shall be computed again from the log"
+    )
     accept_loss: Annotated[tuple[int, int] | None, NoDecode] = Field(
         None, description="Offsets FROM-TO of an input deleted before it was read, which a person accepts to lose"
     )

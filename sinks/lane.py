@@ -32,7 +32,7 @@ LINGER = 0.2
 """Seconds for which the first record after a pause waits for company."""
 INTERVAL = 1.0
 """Seconds from one insert's begin to the next, unless a block is full."""
-FULL_ROWS, FULL_BYTES = 100_000, 32 * 1024 * 1024
+FULL_ROWS, FULL_BYTES = 100_000, 16 * 1024 * 1024
 """A block of so many records, or bytes of them, is inserted at once."""
 PATIENCE = 5.0
 """Seconds for which buffered rows may still be inserted when partitions are taken away or the sink ends."""

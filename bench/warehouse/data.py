@@ -1,7 +1,8 @@
 """Synthetic traffic, made by ClickHouse itself, inserted as the sink inserts: by time, in blocks, bets more than once.
 
-2,000 events a second, of which a quarter are bets, half of those settled by a win or loss about 30 seconds later. A
-block is ten seconds. Parts are left as merges in the background leave them.
+2,000 events a second, of which a quarter are bets: half of those carry their result, the others are settled by a win or
+loss about 30 seconds later, but for a tenth, which stay open. A block is ten seconds. Parts are left as merges in the
+background leave them.
 """
 
 from clickhouse_connect.driver.client import Client
@@ -58,6 +59,14 @@ SELECT 0, {start} + (g * 40) / {rate} AS started, reinterpretAsUUID(sipHash128(g
     concat('player-', toString(cityHash64(g, r) % 300000)), started + 5, 'idle', 5000, 1800000, 6, 1, g % 8, g, g, 0
 FROM (SELECT number + {first} AS g FROM numbers({count})) ARRAY JOIN range(7) AS r
 """
+_RESULT = "CAST(amount / 2 - 100 AS Nullable(Decimal(76, 18)))"
+_SETTLED = {"status": "if(n % 16 < 8, 'won', 'lost')", "net": _RESULT, "settled": "received + 30", "count_of": 1}
+_PLACED = {
+    "status": f"if(n % 8 = 0, 'open', {_SETTLED['status']})",
+    "net": f"if(n % 8 = 0, NULL, {_RESULT})",
+    "settled": "if(n % 8 = 0, NULL, received)",
+    "count_of": "n % 8 != 0",
+}
 
 
 def fill(client: Client, events: int) -> None:
@@ -68,10 +77,7 @@ def fill(client: Client, events: int) -> None:
         client.command(_ASSIGNMENTS.format(**common))
         client.command(_SESSIONS.format(**common | {"first": first // 40, "count": BLOCK // 40}))
         bets = common | {"count": BLOCK // 4, "step": 4}
-        opened = {"status": "'open'", "net": "CAST(NULL AS Nullable(Decimal(76, 18)))", "settled": "NULL"}
-        client.command(_BETS.format(**bets | opened, version="n", count_of=0))
+        client.command(_BETS.format(**bets | _PLACED, version="n"))
         if first >= OPEN_FOR:
             bets |= {"first": first - OPEN_FOR, "step": 8, "count": BLOCK // 8}
-            won = {"net": "CAST(amount / 2 - 100 AS Nullable(Decimal(76, 18)))", "settled": "received + 30"}
-            won["status"] = "if(n % 16 = 0, 'won', 'lost')"
-            client.command(_BETS.format(**bets | won, version=f"n + {OPEN_FOR}", count_of=1))
+            client.command(_BETS.format(**bets | _SETTLED, version=f"n + {OPEN_FOR}") + " WHERE n % 80 != 0")
