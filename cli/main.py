@@ -25,8 +25,11 @@ COMMANDS = {
     "topics": "creates topics, checks those that exist",
     "migrate": "creates and changes ClickHouse's tables and views",
     "keys": "API keys: create, list, revoke",
+    "send": "posts recorded requests to the gateway",
+    "demo": "makes realistic traffic of all five dialects",
     "audit": "whether everything that was accepted is where it belongs",
     "trace": "where an event is, and why it went no further",
+    "replay": "computes an agent's state and rows again",
 }
 COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
 """Settings that are flags of every command."""

@@ -17,7 +17,7 @@ from streams.agents import exact_agents
 
 log = logging.getLogger("sluice.worker")
 
-FLAGS = ("worker_host", "worker_port", "slot", "accept_loss")
+FLAGS = ("worker_host", "worker_port", "slot", "accept_loss", "rebuild")
 
 
 def run(settings: Settings) -> int:

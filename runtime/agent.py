@@ -28,6 +28,19 @@ Add = Callable[[str, int, bytes | None, bytes | None, list[tuple[str, bytes]], i
 """(topic, partition, key, value, headers, timestamp in milliseconds)."""
 
 
+@dataclass(frozen=True)
+class Record:
+    """A record for an agent, where it does not come from aiokafka. ``timestamp`` in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
 class Cursor(Protocol):
     """A place among the stored keys, before the batch's changes; a key that is not there is given as b""."""
 

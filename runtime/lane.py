@@ -12,8 +12,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from faust.types import TP
 
@@ -47,6 +48,10 @@ class Fatal(Exception):  # noqa: N818
     """Only a person can mend it; the worker ends with this sentence."""
 
 
+Preload = Callable[[TP, int], AsyncIterator[Run]]
+"""For a rebuild, what the log has lost of a partition: called with it and the first offset that is still there."""
+
+
 class Behind(Exception):  # noqa: N818
     """The log ends before what was applied: a broker that is still catching up."""
 
@@ -66,6 +71,9 @@ class Tools:
     """Told of every batch: agent, partition, result, seconds."""
     flowing: asyncio.Event
     """Set while the group's assignment stands and records are fetched."""
+    preload: Preload | None = None
+    rebuild: str | None = None
+    """An agent whose changelog is gone, and whose state a person wants computed again."""
     accepted_loss: tuple[int, int] | None = None
     """Offsets (from, to) of a deleted log that a person has accepted to lose."""
 
@@ -73,9 +81,9 @@ class Tools:
 class Lane:
     """The task of one agent and partition."""
 
-    def __init__(self, agent: Agent, tp: TP, place: Place, stepper: Stepper, tools: Tools) -> None:
+    def __init__(self, agent: Agent, tp: TP, place: Place, stepper: Stepper, tools: Tools, epoch: int = 0) -> None:
         self.agent, self.tp, self._stepper, self._tools = agent, tp, stepper, tools
-        self.state = PartitionState(agent, tp.partition, place)
+        self.state = PartitionState(agent, tp.partition, place, epoch)
         self._carrier = None if agent.retention is not None else Carrier(self.state)
         self._queue: deque[Run] = deque()
         self._queued = 0
@@ -83,6 +91,8 @@ class Lane:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._input_log = 0
+        self._mute = 0
+        """A rebuild within an epoch sends nothing of the records before this offset: it has been sent."""
         self._gap: Gap | None = None
         self.opened = False
 
@@ -161,13 +171,16 @@ class Lane:
 
     async def _open(self) -> None:
         started = time.monotonic()
-        marker = await self.state.open(self._tools.kafka, self._input_log)
+        rebuilt = self._tools.rebuild == self.agent.name
+        marker = await self.state.open(self._tools.kafka, self._input_log, rebuilt)
         self.opened = True
         self._settle()
         log.info("%s is open at %d after %.2f s", self.name, marker.applied, time.monotonic() - started)
         # The start is what is applied, never the commit: a lost state is computed again, though no record comes.
         await self._tools.flowing.wait()
         position = await self._tools.ledger.position(self.tp)
+        if rebuilt and position is not None:
+            self._mute = max(self._mute, position)
         if position is not None and not self._queue and position != marker.applied + 1:
             self._gap = Gap(marker.applied + 1, position)
 
@@ -202,6 +215,11 @@ class Lane:
 
     async def _step(self, records: Run) -> Result:
         """Rules 3.1 to 3.5: nothing is applied before every output is acknowledged."""
+        result = await self._compute(records)
+        await self._commit(result)
+        return result
+
+    async def _compute(self, records: Run, dense: bool = True) -> Result:
         state, outlet = self.state, self._tools.outlet
         assert state.store is not None
         producer = await outlet.producer()
@@ -211,15 +229,21 @@ class Lane:
             boxes.append(Outbox(outlet, producer))
             return boxes[-1].add
 
+        step = partial(
+            self._stepper.run, records, state.marker, state.store, outputs, objects=state.objects, dense=dense
+        )
         try:
-            result = self._stepper.run(records, state.marker, state.store, outputs, objects=state.objects, learnt=False)
+            result = step(learnt=False)
         except UnknownSchema:
             await self._tools.learn()
-            result = self._stepper.run(records, state.marker, state.store, outputs, objects=state.objects)
-        await boxes[-1].deliver()
-        result.marker.written = int(time.time() * 1000)
-        await state.commit(result.changes.values(), result.marker, outlet, self._tools.kafka)
+            result = step()
+        if records[-1].offset >= self._mute:
+            await boxes[-1].deliver()
         return result
+
+    async def _commit(self, result: Result) -> None:
+        result.marker.written = int(time.time() * 1000)
+        await self.state.commit(result.changes.values(), result.marker, self._tools.outlet, self._tools.kafka)
 
     def _settle(self) -> None:
         self._tools.ledger.settle(self.agent.name, self.tp, self.state.marker.applied + 1)
@@ -237,10 +261,27 @@ class Lane:
                     f"{self.tp.topic}-{self.tp.partition} begins at {begin}, and {self.agent.name} has read it only to "
                     f"{expected}: go on with --accept-loss {expected}-{begin}, which is recorded for the audit"
                 )
+            if self._tools.preload is not None:
+                await self._load_lost(self._tools.preload, begin)
+            elif self._tools.rebuild == self.agent.name and self.agent.retention is None:
+                raise Fatal(
+                    f"{self.tp.topic}-{self.tp.partition} begins at {begin}: the log no longer has all that the state "
+                    f"of {self.agent.name} is made of; `sluice replay {self.agent.name}` takes the rest from ClickHouse"
+                )
             await self._mark(begin - 1)
             expected = begin
         self._clear()
         await self._tools.ledger.seek(self.tp, expected)
+
+    async def _load_lost(self, preload: Preload, begin: int) -> None:
+        """Steps through records that stand for those before ``begin``; none of it counts before the last is in."""
+        try:
+            async for records in preload(self.tp, begin):
+                result = await self._compute(records, dense=False)
+                result.marker.applied = result.marker.before = -1
+                await self._commit(result)
+        except (SendFailed, StateDamaged, StateFailed) as error:
+            raise Fatal(f"the rebuild of {self.name} was interrupted, begin it again: {error}") from error
 
     async def _freshen(self) -> None:
         """Writes the marker again before the changelog's retention takes the last one."""

@@ -56,11 +56,14 @@ class PartitionState:
         self._from_start = False
         self._sweep_from = b""
 
-    async def open(self, kafka: Logs, input_log: int) -> Marker:
-        """Brings the state up to the changelog's end and returns how far the input is applied."""
+    async def open(self, kafka: Logs, input_log: int, rebuild: bool = False) -> Marker:
+        """Brings the state up to the changelog's end and returns how far the input is applied.
+
+        With ``rebuild``, a changelog that was made anew is no error: what the store has from before it is dropped.
+        """
         self.objects.clear()
         if self.store is None:
-            self._open_store()
+            self._open_store(rebuild)
         try:
             await self._catch_up(kafka)
         except (ChangelogError, StateDamaged) as error:
@@ -73,7 +76,7 @@ class PartitionState:
             self.marker = Marker(log=input_log, epoch=self.epoch, clock=self.marker.clock, meta=self.marker.meta)
         return self.marker
 
-    def _open_store(self) -> None:
+    def _open_store(self, rebuild: bool = False) -> None:
         place = self._place
         try:
             self.store = place.stores(place.folder, place.caches)
@@ -83,6 +86,9 @@ class PartitionState:
             self.drop()
             self.store = place.stores(place.folder, place.caches)
             found = None
+        if found is not None and found[2] != place.changelog.number and rebuild:
+            self.drop()
+            self.store, found = place.stores(place.folder, place.caches), None
         if found is not None and found[2] != place.changelog.number:
             raise ChangelogError(
                 f"{place.changelog.topic} was made anew, but {place.folder} holds state from before: "

@@ -65,18 +65,19 @@ class Stepper:
         *,
         objects: dict[bytes, Any],
         learnt: bool = True,
+        dense: bool = True,
     ) -> Result:
         """Handles ``records``, or those before the first that fails, or that one alone.
 
         Call again with the rest while ``result.marker.applied`` is short of the last. ``outputs()`` gives a new place
         for the outputs; what was put into an earlier one is void. ``objects`` are the state's unpacked ones; clear them
         if the result is not committed. With ``learnt``, every published schema is known, so that a record whose schema
-        is not is to blame for it.
+        is not is to blame for it. Offsets are ``dense`` but in records that stand for a part of the log that is lost.
         """
         system = SYSTEM if learnt else (*SYSTEM, UnknownSchema)
         records = [record for record in records if record.offset > marker.applied]
         while True:
-            attempt = _Attempt(self, marker, reads, outputs(), objects)
+            attempt = _Attempt(self, marker, reads, outputs(), objects, dense)
             try:
                 result = attempt.run(records)
             except (*system, Gap):
@@ -88,7 +89,7 @@ class Stepper:
                     records = records[: attempt.handled or len(records) // 2]
                     continue
                 self._count(records[0], error)
-                return _Attempt(self, marker, reads, outputs(), objects).letter(records[0], error)
+                return _Attempt(self, marker, reads, outputs(), objects, dense).letter(records[0], error)
             if result.read > result.dropped:
                 self._in_a_row = 0
             return result
@@ -105,7 +106,10 @@ class Stepper:
 class _Attempt:
     """One pass over a batch."""
 
-    def __init__(self, stepper: Stepper, before: Marker, reads: Reads, add: Add, objects: dict[bytes, Any]) -> None:
+    def __init__(
+        self, stepper: Stepper, before: Marker, reads: Reads, add: Add, objects: dict[bytes, Any], dense: bool
+    ) -> None:
+        self._dense = dense
         self._agent, self._before, self._partition = stepper.agent, before, stepper.partition
         self._marks, self._applied, self._clock = dict(before.marks), before.applied, before.clock
         self._state = State(reads, dict(before.meta), stepper.partition, before.log, objects)
@@ -153,7 +157,7 @@ class _Attempt:
     def _enter(self, record: Any) -> bool:
         """Makes the record the one at hand; False if it was handled before, or is another stage's."""
         offset, timestamp = record.offset, record.timestamp
-        if offset != self._applied + 1:
+        if offset != self._applied + 1 and self._dense:
             raise Gap(self._applied + 1, offset)
         self._applied = offset
         if timestamp > self._clock:
@@ -177,7 +181,7 @@ class _Attempt:
             if not claim(state, value, self._agent.name):
                 return False
             value = dict(headers).get(CAUSE)
-        else:
+        elif name != CAUSE or self._dense:
             value = None
         self._emit.begin(offset, timestamp, value, trace)
         return True

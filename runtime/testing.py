@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runtime.agent import Agent
+from runtime.agent import Agent, Record
 from runtime.carry import Carrier
 from runtime.changelog import DELETE, Marker
 from runtime.kafka import Log
@@ -34,19 +34,6 @@ from schemas.topics import DEAD_LETTERS, Topic, changelog
 
 class Crash(BaseException):
     """The simulated process is dead; nothing of it may run on."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record as aiokafka gives it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Broker:

@@ -11,8 +11,9 @@ from faust.types import TP
 from runtime import metrics
 from runtime.agent import Agent
 from runtime.app import BatchApp, batch_app, raw_topic
+from runtime.epochs import Epochs
 from runtime.kafka import Log, LogReader
-from runtime.lane import Fatal, Lane, Tools
+from runtime.lane import Fatal, Lane, Preload, Tools
 from runtime.ledger import Ledger
 from runtime.partition import Place
 from runtime.producer import Outlet
@@ -30,8 +31,16 @@ GROUP = "worker"
 class Worker:
     """The exact agents of one process. ``connect`` until it succeeds, ``start``, wait for ``failed``, ``stop``."""
 
-    def __init__(self, agents: Sequence[Agent], settings: Settings, group: str = GROUP) -> None:
-        self._agents, self._settings = agents, settings
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        settings: Settings,
+        group: str = GROUP,
+        epoch: int | None = None,
+        preload: Preload | None = None,
+    ) -> None:
+        """With ``epoch`` the agents are rebuilt under it, whatever counts; ``preload`` gives what the log lost."""
+        self._agents, self._settings, self._epoch = agents, settings, epoch
         self._folder: Path = settings.data_dir / "state" / f"{group}-{settings.slot}"
         self.app: BatchApp = batch_app(group, settings, lean=True)
         self._ledger = Ledger(self.app)
@@ -39,6 +48,8 @@ class Worker:
         self._kafka = LogReader(settings.kafka_address())
         self._schemas = follow(settings.kafka_address())
         self._caches = Caches(settings.state_cache)
+        self._epochs = Epochs(settings.kafka_address(), self._epoch_changed)
+        self._switches: set[asyncio.Task[None]] = set()
         self._lanes: dict[tuple[str, TP], Lane] = {}
         self._logs: dict[str, Log] = {}
         self._partitions: dict[str, int] = {}
@@ -52,6 +63,8 @@ class Worker:
             fail=self._fail,
             observe=self._observe,
             flowing=self.app.flowing,
+            preload=preload,
+            rebuild=settings.rebuild,
             accepted_loss=settings.accept_loss,
         )
 
@@ -59,7 +72,9 @@ class Worker:
         """Learns of the topics and publishes this release's schemas. Raises KafkaError, SendFailed; try again."""
         outputs = {topic.name for agent in self._agents for topic in (*agent.outputs, DEAD_LETTERS)}
         inputs = {agent.source.name for agent in self._agents}
-        changelogs = {changelog(agent.name, agent.retention).name for agent in self._agents}
+        self._epochs.table.start()
+        await self._epochs.table.refresh(self._settings.produce_timeout)
+        changelogs = {self._changelog(agent) for agent in self._agents}
         self._logs = await self._kafka.logs(sorted(inputs | changelogs))
         self._partitions = await self._kafka.partitions(sorted(outputs))
         await publish(await self._outlet.producer())
@@ -94,10 +109,34 @@ class Worker:
             self._lanes[key].start(self._logs[agent.source.name].number)
 
     def _lane(self, agent: Agent, tp: TP) -> Lane:
-        log_of_changes = self._logs[changelog(agent.name, agent.retention).name]
-        place = Place(self._folder / agent.name / str(tp.partition), log_of_changes, self._caches)
+        epoch = self._epoch_of(agent)
+        name = f"{agent.name}-{epoch}" if epoch else agent.name
+        place = Place(self._folder / name / str(tp.partition), self._logs[self._changelog(agent)], self._caches)
         stepper = Stepper(agent, self._partitions, tp.partition, self._settings.dead_letters_in_a_row)
-        return Lane(agent, tp, place, stepper, self._tools)
+        return Lane(agent, tp, place, stepper, self._tools, epoch)
+
+    def _epoch_of(self, agent: Agent) -> int:
+        return self._epochs.current(agent.name) if self._epoch is None else self._epoch
+
+    def _changelog(self, agent: Agent) -> str:
+        return changelog(agent.name, agent.retention, self._epoch_of(agent)).name
+
+    def _epoch_changed(self, name: str) -> None:
+        """An agent was rebuilt: its lanes go on from the new state."""
+        if self._epoch is None and self.app.started:
+            task = asyncio.get_running_loop().create_task(self._switch(name))
+            self._switches.add(task)
+            task.add_done_callback(self._switches.discard)
+
+    async def _switch(self, name: str) -> None:
+        (agent,) = (agent for agent in self._agents if agent.name == name)
+        log.info("%s goes on under epoch %d", name, self._epoch_of(agent))
+        self._logs |= await self._kafka.logs([self._changelog(agent)])
+        for key in [key for key in self._lanes if key[0] == name]:
+            await self._lanes[key].pause()
+            self._lanes[key].close()
+            self._lanes[key] = self._lane(agent, key[1])
+            self._lanes[key].start(self._logs[agent.source.name].number)
 
     async def _quiesce(self) -> None:
         await asyncio.gather(*(lane.pause() for lane in self._lanes.values()))
@@ -122,6 +161,14 @@ class Worker:
         closed = [lane.name for lane in self._lanes.values() if not lane.opened]
         return f"opening {', '.join(closed)}" if closed else ""
 
+    def applied(self, agent: str) -> dict[int, int]:
+        """Offset of the last applied record, by input partition, of the agent's open lanes."""
+        return {
+            tp.partition: lane.state.marker.applied
+            for (name, tp), lane in self._lanes.items()
+            if name == agent and lane.opened
+        }
+
     async def stop(self) -> None:
         """Finishes the batches at hand, commits, leaves the group and closes the state."""
         if self.app.started:
@@ -131,6 +178,7 @@ class Worker:
             await self.app.stop()
         for lane in self._lanes.values():
             lane.close()
+        await self._epochs.table.stop()
         await self._schemas.stop()
         await self._outlet.stop()
         await self._kafka.stop()

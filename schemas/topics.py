@@ -3,7 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from schemas.registry import API_KEY, BET, DEAD_LETTER, EVENT, REGISTERED_EVENT, REJECTION, REPEAT, SESSION, RecordType
+from schemas.registry import (
+    API_KEY,
+    BET,
+    DEAD_LETTER,
+    EPOCH,
+    EVENT,
+    REGISTERED_EVENT,
+    REJECTION,
+    REPEAT,
+    SESSION,
+    RecordType,
+)
 
 DAY = 24 * 60 * 60 * 1000
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -52,7 +63,9 @@ SESSIONS = Topic("sessions", SESSION, "state of sessions, by player or device", 
 DUPLICATES = Topic("duplicates", REPEAT, "dropped repeats with the same payload", table="duplicates")
 CONFLICTS = Topic("conflicts", REPEAT, "dropped repeats with another payload", table="conflicts")
 REJECTIONS = Topic("rejections", REJECTION, "requests that a gateway refused", table="rejections")
-DEAD_LETTERS = Topic("dead-letters", DEAD_LETTER, "records that an agent or the sink could not handle", table="dead_letters")
+DEAD_LETTERS = Topic(
+    "dead-letters", DEAD_LETTER, "records that an agent or the sink could not handle", table="dead_letters"
+)
 CONTROL_KEYS = Topic("control.keys", API_KEY, "API keys, by hash", None, compacted=True, single=True)
 CONTROL_REGISTRY = Topic(
     "control.registry", REGISTERED_EVENT, "absinthe's registered events", None, compacted=True, single=True
@@ -61,15 +74,23 @@ CONTROL_SCHEMAS = Topic(
     "control.schemas", None, "every released schema, by fingerprint", None, compacted=True, single=True
 )
 
+CONTROL_EPOCHS = Topic(
+    "control.epochs", EPOCH, "rebuilt partitions of agents", None, compacted=True, single=True, table="agent_epochs"
+)
+
 TOPICS = (
     INGEST_EVENTS, EVENTS, WAGERS, BETS, SESSIONS, DUPLICATES, CONFLICTS, REJECTIONS, DEAD_LETTERS,
-    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS,
+    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS, CONTROL_EPOCHS,
 )  # fmt: skip
 
 
-def changelog(agent: str, retention: int | None) -> Topic:
-    """The changelog of a stateful agent: deleted by time or by its owner, never compacted (design.md)."""
-    return Topic(f"{agent}-changelog", None, f"state changes of the agent {agent}", retention, segment=DAY // 4)
+def changelog(agent: str, retention: int | None, epoch: int = 0) -> Topic:
+    """The changelog of a stateful agent: deleted by time or by its owner, never compacted (design.md).
+
+    An agent that is rebuilt under a new epoch writes a changelog of its own.
+    """
+    name = f"{agent}-changelog" + (f"-{epoch}" if epoch else "")
+    return Topic(name, None, f"state changes of the agent {agent}", retention, segment=DAY // 4)
 
 
 def by_name(topics: Iterable[Topic] = TOPICS) -> dict[str, Topic]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,14 @@ class Pipeline:
             for r in read_all(self.kafka, topic.name)
         ]
 
-    def lag(self, group: str = "worker") -> dict[str, int]:
-        """Records that the group has not committed, by partition of its inputs."""
+    def lag(self, group: str = "worker", topics: Sequence[str] = ()) -> dict[str, int]:
+        """Records that the group has not committed, by partition of ``topics``, or of the agents' inputs."""
 
         async def count() -> dict[str, int]:
             consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, group_id=group, enable_auto_commit=False)
             await consumer.start()
             try:
-                names = {agent.source.name for agent in exact_agents(load())}
+                names = set(topics) or {agent.source.name for agent in exact_agents(load())}
                 places = [TopicPartition(name, i) for name in names for i in range(self.partitions)]
                 ends = await consumer.end_offsets(places)
                 lags = {place: ends[place] - ((await consumer.committed(place)) or 0) for place in places}
