@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import json as as_json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -11,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from cli.topics import unreachable
 from gateway.dialects.registry import NAMES
-from gateway.keys import create, publish
+from gateway.keys import create, publish, withdraw
 from runtime.settings import Settings
 from runtime.table import Table, TableError
 from schemas.registry import API_KEY
@@ -111,15 +113,32 @@ async def demo_key(settings: Settings) -> str:
     old = [record for record in await known(settings) if record["tenant"] == DEMO and not record["revoked"]]
     for record in old[: -DEMO_KEYS + 1]:
         await revoke(settings, record)
-    secret, _ = await issue(settings, DEMO)
+    secret, _ = await issue(settings, DEMO, limit=0)
     return secret
 
 
+@asynccontextmanager
+async def borrowed(settings: Settings, tenant: str) -> AsyncIterator[str]:
+    """A key without a limit for the length of a ``with``; no trace of it is left. Raises KafkaError."""
+    secret, record = await issue(settings, tenant, limit=0)
+    try:
+        yield secret
+    finally:
+        async with _producer(settings) as producer:
+            await withdraw(producer, record)
+
+
 async def _publish(settings: Settings, record: Record) -> None:
+    async with _producer(settings) as producer:
+        await publish(producer, record)
+
+
+@asynccontextmanager
+async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_address(), acks="all", enable_idempotence=True)
     try:
         await producer.start()
-        await publish(producer, record)
+        yield producer
     finally:
         await producer.stop()
 

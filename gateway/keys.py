@@ -107,3 +107,8 @@ async def publish(producer: AIOKafkaProducer, record: dict[str, Any]) -> None:
     await producer.send_and_wait(
         CONTROL_KEYS.name, API_KEY.encode(record), key=record["key_hash"].encode(), partition=0
     )
+
+
+async def withdraw(producer: AIOKafkaProducer, record: dict[str, Any]) -> None:
+    """Removes a key's record, as if the key had never been made. Raises KafkaError."""
+    await producer.send_and_wait(CONTROL_KEYS.name, None, key=record["key_hash"].encode(), partition=0)
