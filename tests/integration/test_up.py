@@ -5,10 +5,8 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,85 +16,16 @@ import pytest
 import requests
 
 from embedded.kafka import Kafka
-from embedded.place import free_port
+from tests.stack import START_LIMIT, Stack, until
 
-START_LIMIT = 120.0
 ROLES = ["kafka", "clickhouse", "gateway", "worker", "sink"]
-
-
-class Stack:
-    """`sluice` on a data folder and ports of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.gateway, self.clickhouse, kafka = free_port(), free_port(), free_port()
-        ports = {"GATEWAY_PORT": self.gateway, "CLICKHOUSE_PORT": self.clickhouse, "KAFKA_PORT": kafka}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        self.base = {**kept, "SLUICE_DATA_DIR": str(folder)}
-        self.environment = {**self.base, **{f"SLUICE_{name}": str(port) for name, port in ports.items()}}
-        self.processes: set[psutil.Process] = set()
-
-    def popen(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Starts a command that lasts."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *arguments],
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.processes.add(psutil.Process(process.pid))
-        return process
-
-    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
-        """Runs a command that finds the stack by its data folder; `up` alone is told the ports."""
-        given = self.environment if arguments[0] == "up" else self.base
-        command = [sys.executable, "-m", "cli.main", *arguments]
-        done = subprocess.run(
-            command, env={**given, **environment}, capture_output=True, text=True, timeout=START_LIMIT, check=False
-        )
-        self.watch()
-        return done.returncode, done.stdout + done.stderr
-
-    def watch(self) -> None:
-        """Notes every process that runs now, so that none can be left in the end."""
-        try:
-            supervisor = json.loads((self.folder / "stack.json").read_text())["supervisor"]["pid"]
-            parent = psutil.Process(supervisor)
-            self.processes |= {parent, *parent.children(recursive=True)}
-        except (FileNotFoundError, psutil.NoSuchProcess):
-            pass
-
-    def status(self) -> dict[str, dict[str, Any]]:
-        """By role."""
-        _, output = self.run("status", "--json")
-        return {row["role"]: row for row in json.loads(output)["roles"]}
-
-    def left(self) -> list[psutil.Process]:
-        """Processes that still run, after a moment."""
-        return list(psutil.wait_procs(list(self.processes), timeout=10)[1])
-
-    def rows(self, where: str) -> int:
-        """How many events ClickHouse has."""
-        url = f"http://127.0.0.1:{self.clickhouse}/?user=analyst"
-        return int(requests.post(url, f"SELECT count() FROM sluice.events WHERE {where}", timeout=10).text)
-
-
-def _until(condition: Callable[[], Any], limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     stack = Stack(tmp_path / "data")
     yield stack
-    stack.watch()
-    for process in stack.processes:
-        if process.is_running():
-            process.kill()
+    stack.kill()
 
 
 def _send(stack: Stack, key: str, player: str) -> None:
@@ -123,11 +52,11 @@ def test_the_whole_stack(stack: Stack) -> None:
     assert [row["lag"] for row in rows] == [None, None, None, 0, 0]
 
     _send(stack, key, "first")
-    _until(lambda: stack.rows("player_id = 'first'") == 1, 5)
+    until(lambda: stack.rows("player_id = 'first'") == 1, 5)
 
     code, output = stack.run("keys", "create", "--tenant", "found", "--json")  # by the data folder alone
     assert code == 0
-    _until(partial(_accepts, stack, json.loads(output)["key"], "found"), 5)
+    until(partial(_accepts, stack, json.loads(output)["key"], "found"), 5)
 
     code, output = stack.run("up")
     assert code == 2
@@ -168,12 +97,12 @@ def _kill_each_role(stack: Stack, key: str) -> None:
     for role in ("worker", "sink", "gateway", "kafka", "clickhouse"):
         before = stack.status()[role]
         psutil.Process(before["pid"]).kill()
-        _until(partial(_restarted, stack, role), 30)
-        _until(lambda: stack.run("status")[0] == 0, 60)
+        until(partial(_restarted, stack, role), 30)
+        until(lambda: stack.run("status")[0] == 0, 60)
         assert stack.status()[role]["pid"] != before["pid"]
         # a gateway that has just lost its broker answers 503 for a moment, as it should
-        _until(partial(_accepts, stack, key, f"after-{role}"), 40)
-        _until(partial(_has_row, stack, f"after-{role}"), 40)
+        until(partial(_accepts, stack, key, f"after-{role}"), 40)
+        until(partial(_has_row, stack, f"after-{role}"), 40)
 
 
 def _restarted(stack: Stack, role: str) -> bool:
@@ -218,7 +147,7 @@ def test_runs_on_when_nobody_listens_any_more(stack: Stack) -> None:
     assert process.stdout is not None
     assert process.stdout.readline()
     process.stdout.close()
-    _until(lambda: stack.run("status")[0] == 0, START_LIMIT)
+    until(lambda: stack.run("status")[0] == 0, START_LIMIT)
     assert stack.run("down")[0] == 0
     process.wait(START_LIMIT)
     assert stack.left() == []
