@@ -12,8 +12,8 @@ from typing import Any
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.transform import NativeTransform
 
+from runtime.agent import Record
 from runtime.origin import place, source
-from runtime.testing import Record
 from schemas.money import to_bytes
 from schemas.registry import EVENT
 from sinks.feeds import EventFeed

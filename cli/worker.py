@@ -7,6 +7,7 @@ import sys
 
 import uvloop
 
+from embedded.place import Claim, PlaceError
 from runtime import logs, memory
 from runtime.kafka import RETRIABLE
 from runtime.monitor import Monitor
@@ -18,13 +19,23 @@ from streams.agents import exact_agents
 log = logging.getLogger("sluice.worker")
 
 FLAGS = ("worker_host", "worker_port", "slot", "accept_loss", "rebuild")
+HANDOVER = 10.0
+"""Seconds that a new worker waits for the one before it in its slot."""
 
 
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 1 where only a person can mend what is wrong."""
     logs.configure(settings.log_level, settings.log_format)
     memory.settle()
-    return uvloop.run(_run(settings))
+    try:
+        slot = Claim(settings.data_dir / "state" / f"worker-{settings.slot}", HANDOVER)
+    except PlaceError as error:
+        print(f"sluice worker: {error} Give each worker a slot of its own.", file=sys.stderr)
+        return 1
+    try:
+        return uvloop.run(_run(settings))
+    finally:
+        slot.release()
 
 
 async def _run(settings: Settings) -> int:

@@ -91,8 +91,6 @@ class Lane:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._input_log = 0
-        self._mute = 0
-        """A rebuild within an epoch sends nothing of the records before this offset: it has been sent."""
         self._gap: Gap | None = None
         self.opened = False
 
@@ -171,6 +169,7 @@ class Lane:
 
     async def _open(self) -> None:
         started = time.monotonic()
+        # A rebuild sends again what it sent before: the same bytes, which every reader passes over by its watermark.
         rebuilt = self._tools.rebuild == self.agent.name
         marker = await self.state.open(self._tools.kafka, self._input_log, rebuilt)
         self.opened = True
@@ -179,8 +178,6 @@ class Lane:
         # The start is what is applied, never the commit: a lost state is computed again, though no record comes.
         await self._tools.flowing.wait()
         position = await self._tools.ledger.position(self.tp)
-        if rebuilt and position is not None:
-            self._mute = max(self._mute, position)
         if position is not None and not self._queue and position != marker.applied + 1:
             self._gap = Gap(marker.applied + 1, position)
 
@@ -237,8 +234,7 @@ class Lane:
         except UnknownSchema:
             await self._tools.learn()
             result = step()
-        if records[-1].offset >= self._mute:
-            await boxes[-1].deliver()
+        await boxes[-1].deliver()
         return result
 
     async def _commit(self, result: Result) -> None:

@@ -114,7 +114,8 @@ def sessions(events: list[tuple[Any, Event]], gap: int, lateness: int) -> list[d
 def _new_session(before: Event, event: Event, gap: int) -> bool:
     if event["event_time"] - before["event_time"] > gap or before["event_name"] == "session_end":
         return True
-    return event["event_name"] == "session_start" and before["event_name"] != "session_stop"
+    begins: bool = event["event_name"] == "session_start" and before["event_name"] != "session_stop"
+    return begins
 
 
 def _session(identity: str, part: list[tuple[Any, Event]]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import random
 from typing import Any
 
+from runtime.agent import Record
 from runtime.letters import dead_letter
-from runtime.testing import Record, Run
+from runtime.testing import Run
 from schemas import money
 from schemas.keys import uuid7_bytes
 from schemas.registry import EVENT, REJECTION

@@ -14,8 +14,8 @@ import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from embedded.place import LOOPBACK, free_port
+from runtime.agent import Record
 from runtime.settings import load
-from runtime.testing import Record
 from schemas.keys import partition_of
 from schemas.registry import EVENT
 from schemas.topics import INGEST_EVENTS, TOPICS, Topic, changelog

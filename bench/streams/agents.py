@@ -15,12 +15,11 @@ from typing import Any
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from runtime import memory
-from runtime.agent import Agent
+from runtime.agent import Agent, Record
 from runtime.changelog import Marker, encode
 from runtime.producer import MAX_BATCH
 from runtime.step import Stepper
 from runtime.store import Caches, Store
-from runtime.testing import Record
 from schemas.keys import partition_of
 from schemas.registry import EVENT
 from schemas.topics import DEAD_LETTERS, EVENTS, INGEST_EVENTS, WAGERS

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from runtime.agent import Record
 from runtime.letters import dead_letter
 from runtime.settings import load
-from runtime.testing import Record
 from schemas.keys import uuid_text
 from schemas.registry import EVENT
 from schemas.topics import DEAD_LETTERS, INGEST_EVENTS

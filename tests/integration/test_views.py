@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from runtime.testing import Record, Run
+from runtime.agent import Record
+from runtime.testing import Run
 from schemas import money
 from schemas.keys import key as text_key
 from schemas.registry import DEAD_LETTER, EVENT, REJECTION

@@ -11,9 +11,9 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runtime.agent import Record
 from runtime.origin import HEADER, place, source
 from runtime.settings import load
-from runtime.testing import Record
 from schemas import money
 from schemas.registry import BET, EVENT
 from schemas.topics import BETS, EVENTS

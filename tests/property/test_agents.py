@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from runtime.agent import Record
 from runtime.origin import ingest_coordinates
-from runtime.testing import Record, Run
+from runtime.testing import Run
 from schemas import money
 from schemas.registry import BET, DEAD_LETTER, EVENT, REPEAT, SESSION
 from schemas.topics import BETS, CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, SESSIONS, Topic
