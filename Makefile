@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup up down test test-containers lint types clean
+.PHONY: setup up down test test-containers faults soak lint types clean
 
 setup: $(VENV)/.ready
 
@@ -27,6 +27,13 @@ test: setup
 # The same tests with the official images of Kafka and ClickHouse instead of the embedded servers. Needs Docker.
 test-containers: setup
 	$(BIN)/python -m pytest --containers
+
+# The storms of tests/faults with more faults; the seed is printed, and SEED=... plays one again.
+faults: setup
+	FAULTS=30 $(BIN)/python -m pytest -s tests/faults/test_streams.py
+
+soak: setup
+	FAULTS=300 $(BIN)/python -m pytest -s tests/faults/test_streams.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -124,6 +124,21 @@ def read_all(bootstrap: str, topic: str) -> list[Any]:
     return run(read)
 
 
+def in_step(bootstrap: str, replicas: int) -> bool:
+    """Whether every partition of every topic has so many replicas that have all its records."""
+
+    async def ask() -> bool:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return all(len(partition["isr"]) >= replicas for topic in topics for partition in topic["partitions"])
+
+    return run(ask)
+
+
 async def partitions_of(bootstrap: str, topic: str) -> list[int]:
     """The topic's partitions; raises AssertionError where there is no such topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)

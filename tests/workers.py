@@ -82,13 +82,13 @@ class Worker:
 class Pipeline:
     """The topics of one Kafka, with the same reading interface as runtime.testing.Run."""
 
-    def __init__(self, kafka: str, partitions: int) -> None:
+    def __init__(self, kafka: str, partitions: int, replication: int = 1) -> None:
         self.kafka, self.partitions = kafka, partitions
         topics = [*TOPICS, *(changelog(agent.name, agent.retention) for agent in exact_agents(load()))]
         for topic in topics:
             settings = {name.replace(".", "_"): value for name, value in topic.config().items()}
             settings["retention_ms"] = "-1"  # the tests' events are of a fixed day
-            create_topics(kafka, [topic.name], 1 if topic.single else partitions, 1, **settings)
+            create_topics(kafka, [topic.name], 1 if topic.single else partitions, replication, **settings)
 
     def ingest(self, events: list[dict[str, Any]]) -> None:
         """Appends events as a gateway does and waits for the acknowledgements."""

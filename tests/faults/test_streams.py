@@ -9,20 +9,24 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from embedded.kafka import Cluster, Kafka
 from tests import servers
 from tests.events import T0, event
+from tests.kafka import in_step
 from tests.property.test_agents import check
+from tests.sinks import until
 from tests.workers import Pipeline, Worker
 
 FAULTS = int(os.environ.get("FAULTS", "10"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 PARTITIONS = 4
+BURST = 400
 SETTINGS = {
     "partitions": PARTITIONS, "session_timeout": 3, "session_gap": 60, "lateness": 600, "dedup_window": 1000,
     "produce_timeout": 10,
@@ -50,16 +54,23 @@ def traffic(draw: random.Random, n: int) -> dict[str, Any]:
 
 
 class Storm:
-    """Two workers, one of which is struck every few seconds."""
+    """Two workers, one of which is struck every few seconds, and with several brokers one of these now and then."""
 
-    def __init__(self, kafka: str, folder: Path, draw: random.Random) -> None:
-        self._draw = draw
+    def __init__(self, kafka: str, folder: Path, draw: random.Random, brokers: Sequence[Kafka] = ()) -> None:
+        self._kafka, self._draw, self._brokers = kafka, draw, list(brokers)
         self.workers = [Worker(kafka, folder, slot, **SETTINGS).start() for slot in range(2)]
         self.struck: list[str] = []
 
-    def strike(self) -> None:
+    def rage(self, faults: int) -> None:
+        """Strikes so many times."""
+        for _ in range(faults):
+            time.sleep(self._draw.uniform(0.5, 3))
+            kinds = ["kill", "freeze", "lose disk", "leave"]
+            kind = self._draw.choice([*kinds, *["kill broker", "freeze broker"] * bool(self._brokers) * 2])
+            (self.strike_broker if "broker" in kind else self.strike)(kind)
+
+    def strike(self, kind: str) -> None:
         worker = self._draw.choice(self.workers)
-        kind = self._draw.choice(["kill", "freeze", "lose disk", "leave"])
         self.struck.append(f"{kind} {worker.slot}")
         if kind == "freeze":  # past its session: its partitions move, and then it wakes up as a zombie
             worker.signal(signal.SIGSTOP)
@@ -74,6 +85,23 @@ class Storm:
             worker.lose_disk()
         worker.start()
 
+    def strike_broker(self, kind: str) -> None:
+        """One in turn is away for a while; it is back in step before the next falls, as replication 3 can bear."""
+        broker = self._brokers[0]
+        self._brokers = [*self._brokers[1:], broker]
+        self.struck.append(f"{kind} {broker.node}")
+        assert broker.process is not None
+        if kind == "kill broker":
+            broker.kill()
+        else:
+            broker.process.send_signal(signal.SIGSTOP)
+        time.sleep(self._draw.uniform(1, 8))
+        if kind == "kill broker":
+            broker.start()
+        else:
+            broker.process.send_signal(signal.SIGCONT)
+        until(lambda: in_step(self._kafka, len(self._brokers)), 90)
+
     def end(self) -> None:
         for worker in self.workers:
             worker.signal(signal.SIGCONT)
@@ -83,21 +111,31 @@ class Storm:
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 30 * FAULTS)
 def test_a_storm_loses_and_doubles_nothing(own_kafka: str, tmp_path: Path) -> None:
+    _weather(Pipeline(own_kafka, PARTITIONS), tmp_path, ())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180 + 40 * FAULTS)
+def test_a_storm_over_three_brokers(tmp_path: Path) -> None:
+    """Replication 3, two must have a record, and the brokers are struck in turn beside the workers."""
+    with Cluster(tmp_path / "kafka") as cluster:
+        _weather(Pipeline(cluster.address, PARTITIONS, replication=3), tmp_path, cluster.brokers)
+
+
+def _weather(pipeline: Pipeline, folder: Path, brokers: Sequence[Kafka]) -> None:
     print(f"SEED={SEED} FAULTS={FAULTS}")
-    draw = random.Random(SEED)
-    pipeline = Pipeline(own_kafka, PARTITIONS)
-    storm = Storm(own_kafka, tmp_path, random.Random(SEED))
+    storm = Storm(pipeline.kafka, folder, random.Random(SEED), brokers)
     over = threading.Event()
-    feeder = threading.Thread(target=_feed, args=(pipeline, draw, over))
+    fed: list[int] = []
+    feeder = threading.Thread(target=_feed, args=(pipeline, random.Random(SEED), over, fed))
     feeder.start()
     try:
-        for _ in range(FAULTS):
-            time.sleep(storm._draw.uniform(0.5, 3))
-            storm.strike()
+        storm.rage(FAULTS)
         over.set()
         feeder.join()
-        pipeline.await_done(storm.workers, limit=120)
+        pipeline.await_done(storm.workers, limit=180)
         check(pipeline)
+        print(f"{len(fed) * BURST} events, {FAULTS} faults: every row as the oracle has it")
     finally:
         over.set()
         feeder.join()
@@ -105,8 +143,7 @@ def test_a_storm_loses_and_doubles_nothing(own_kafka: str, tmp_path: Path) -> No
         print(storm.struck)
 
 
-def _feed(pipeline: Pipeline, draw: random.Random, over: threading.Event) -> None:
-    n = 0
+def _feed(pipeline: Pipeline, draw: random.Random, over: threading.Event, fed: list[int]) -> None:
     while not over.wait(0.5):
-        pipeline.ingest([traffic(draw, n + i) for i in range(400)])
-        n += 400
+        pipeline.ingest([traffic(draw, len(fed) * BURST + i) for i in range(BURST)])
+        fed.append(BURST)
