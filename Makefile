@@ -42,5 +42,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# The pages that are made from the code: settings and metrics.
+docs: setup
+	$(BIN)/python -m docs.reference
+
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
