@@ -18,7 +18,7 @@ from runtime.agent import Record
 from runtime.settings import load
 from schemas.keys import partition_of
 from schemas.registry import EVENT
-from schemas.topics import INGEST_EVENTS, TOPICS, Topic, changelog
+from schemas.topics import INGEST_EVENTS, MAX_MESSAGE_BYTES, TOPICS, Topic, changelog
 from streams.agents import exact_agents
 from tests.events import record_key
 from tests.kafka import create_topics, read_all, run
@@ -94,7 +94,9 @@ class Pipeline:
         """Appends events as a gateway does and waits for the acknowledgements."""
 
         async def send() -> None:
-            producer = AIOKafkaProducer(bootstrap_servers=self.kafka, enable_idempotence=True, linger_ms=5)
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.kafka, enable_idempotence=True, linger_ms=5, max_request_size=MAX_MESSAGE_BYTES
+            )
             await producer.start()
             try:
                 sent = []
