@@ -1,6 +1,10 @@
-"""`sluice demo` and `sluice send` on the whole stack: ClickHouse answers what the demo says, to the last digit."""
+"""`sluice demo` and `sluice send` on the whole stack: ClickHouse answers what the demo says, to the last digit. And on
+what it has left: the requests and queries of the documents are answered as they say.
+"""
 
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +15,7 @@ import pytest
 from tests.stack import Stack, until
 
 SETTLE = 60.0
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -123,4 +128,34 @@ def test_a_recording_sent_again_adds_nothing_but_repeats(stack: Stack, tmp_path:
 
 def test_the_key_of_a_run_is_gone_afterwards(stack: Stack) -> None:
     _, output = stack.run("keys", "list", "--json")
-    assert [key["tenant"] for key in json.loads(output)["keys"]] == ["demo"]
+    assert {key["tenant"] for key in json.loads(output)["keys"]} == {"demo"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("sql", blocks("docs/warehouse.md", "sql"), ids=lambda sql: sql.split(" FROM ")[0][:40])
+def test_a_query_of_the_documents_finds_something(stack: Stack, sql: str) -> None:
+    assert stack.query(sql)
+
+
+def test_the_readme_holds(stack: Stack) -> None:
+    key = json.loads(stack.run("keys", "create", "--tenant", "demo", "--json")[1])["key"]
+    request, query = (_here(stack, code, key) for code in blocks("README.md", "sh"))
+    (answer,), (table,) = blocks("README.md", "json"), blocks("README.md", "text")
+    until(lambda: shell(request) == answer, 10)  # the key is known within two seconds
+    until(lambda: shell(query) == table, 10)
+
+
+def _here(stack: Stack, code: str, key: str) -> str:
+    """A shell script of the README, for this stack."""
+    code = code.replace("localhost:8080", f"localhost:{stack.gateway}").replace("8123", str(stack.clickhouse))
+    return code.replace("sluice_...", key)
+
+
+def shell(script: str) -> str:
+    """What it prints; one line end is at the end."""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout.rstrip("\n") + "\n"
