@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.answers import CLOSE, DRAINING, FAULT, JSON, NOT_ALLOWED, NOT_FOUND, Answer
 from gateway.entry import Call, Entry
-from gateway.http import ClientGone, Incoming
+from gateway.incoming import ClientGone, Incoming
 from gateway.routes import Routes
 from runtime.metrics import IN_PROGRESS, REQUESTS
 

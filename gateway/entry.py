@@ -16,8 +16,8 @@ from gateway import body as bodies
 from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
 from gateway.budget import Budget
 from gateway.dialects.base import Accepted, Dialect, Event, Handler, Refusal, Request
-from gateway.http import Incoming, TooSlow
 from gateway.idempotency import Index, Outcome
+from gateway.incoming import Incoming, TooSlow
 from gateway.keys import Key, Keys
 from gateway.limits import Limits, Standing, headers_of
 from gateway.producer import Headers, Producer, Record, Unavailable

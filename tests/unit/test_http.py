@@ -8,7 +8,8 @@ import pytest
 
 from embedded.place import free_port
 from gateway.answers import CLOSE, JSON, Answer
-from gateway.http import ClientGone, HttpServer, Incoming, TooSlow
+from gateway.http import HttpServer
+from gateway.incoming import ClientGone, Incoming, TooSlow
 from runtime.settings import Settings, load
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
