@@ -1,0 +1,96 @@
+"""How a worker and a sink run: in the foreground, waiting for what they need, until they fail or are asked to end."""
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Any, Protocol
+
+from runtime.kafka import RETRIABLE
+from runtime.monitor import Monitor
+from runtime.producer import SendFailed
+from runtime.table import TableError
+
+log = logging.getLogger("sluice.service")
+
+PATIENCE = 25.0
+"""Seconds for an orderly end; whoever runs us commonly kills after thirty."""
+
+
+class Service(Protocol):
+    """What is run. ``failed`` gets the error that only a person can mend."""
+
+    failed: asyncio.Future[None]
+
+    async def connect(self) -> None: ...
+    async def start(self) -> None: ...
+    def ready(self) -> str: ...
+    async def stop(self) -> None: ...
+
+
+async def serve(
+    service: Service,
+    name: str,
+    address: tuple[str, int],
+    away: tuple[type[Exception], ...] = (),
+    sentences: tuple[type[Exception], ...] = (),
+) -> int:
+    """Runs the service and its monitor at ``address`` until SIGTERM, SIGINT or its failure; returns the exit code.
+
+    Errors of ``away``, and those of a Kafka that does not answer, are waited out at the start. The text of
+    ``sentences`` tells a person what to mend; anything else is a defect of ours.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+
+    async def ready() -> str:
+        return "stopping" if stopping.is_set() else service.ready()
+
+    monitor = Monitor(*address, ready)
+    await monitor.start()
+    log.info("listening", extra={"port": monitor.port})
+    asked = loop.create_task(stopping.wait())
+    try:
+        connecting = loop.create_task(_connect(service, (*away, SendFailed, TableError, *RETRIABLE)))
+        await asyncio.wait({connecting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            connecting.result()
+            await service.start()
+            ends: set[asyncio.Future[Any]] = {service.failed, asked}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        connecting.cancel()
+        if service.failed.done():
+            service.failed.result()
+    except sentences as error:
+        print(f"sluice {name}: {error}", file=sys.stderr)
+        return 1
+    except Exception:
+        log.critical("a defect of the %s", name, exc_info=True)
+        return 1
+    finally:
+        stopping.set()
+        await asked
+        await _stop(service)
+        await monitor.stop()
+    return 0
+
+
+async def _connect(service: Service, away: tuple[type[Exception], ...]) -> None:
+    backoff = 0.2
+    while True:
+        try:
+            return await service.connect()
+        except away as error:
+            log.warning("waiting for what is away", extra={"reason": repr(error)})
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, 5)
+
+
+async def _stop(service: Service) -> None:
+    """An orderly end, for a while: what is not committed by then is done again, as after any crash."""
+    try:
+        await asyncio.wait_for(service.stop(), PATIENCE)
+    except TimeoutError:
+        log.warning("ends without having left its group: Kafka did not answer in time")
