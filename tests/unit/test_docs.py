@@ -1,6 +1,8 @@
 """The documents: made from the code where they can be, and what they point at is there."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from runtime.settings import Settings
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PRODUCT = ("cli", "embedded", "gateway", "runtime", "schemas", "sinks", "streams")
 NAMED = re.compile(r"`((?:bench|cli|docs|embedded|gateway|runtime|schemas|sinks|streams|tests)/[\w/.-]+)`")
 
 
@@ -55,3 +58,20 @@ def test_every_page_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / target.partition("#")[0]).resolve() for target in LINK.findall(index.read_text())}
     assert [page for page in PAGES[1:] if page != index and not {page, page.parent} & linked] == []
+
+
+def test_every_sentence_that_operations_explains_is_said() -> None:
+    said = " ".join(text for name in PRODUCT for path in (ROOT / name).rglob("*.py") for text in _texts(path))
+    page = (ROOT / "docs" / "operations.md").read_text()
+    sentences = re.findall(r"^\| (`+)(.+?)\1 \|", page[page.index("## When a process ends") :], re.MULTILINE)
+    assert len(sentences) > 15
+    for _, sentence in sentences:
+        pieces = [piece.strip(" :;,-") for piece in re.split(r"\.\.\.|\b[A-Z]+(?![a-z])", sentence)]
+        assert [piece for piece in pieces if len(piece) > 4 and piece not in said] == [], sentence
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """The pieces of text between what is filled in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
