@@ -19,12 +19,12 @@ from faust.types import TP
 from runtime.agent import Agent, Record
 from runtime.epochs import Epochs, complete
 from runtime.lane import Fatal
-from runtime.origin import HEADER, ingest_coordinates
+from runtime.origin import CAUSE, HEADER, ingest_coordinates
 from runtime.positions import Positions
 from runtime.settings import Settings
 from runtime.topics import Topics
 from runtime.worker import Worker
-from schemas.topics import changelog
+from schemas.topics import INGEST_EVENTS, changelog
 from sinks import epochs as stored_epochs
 from sinks.sink import GROUP as SINK
 from sinks.stored import can_rebuild, records
@@ -133,7 +133,9 @@ class Lost:
     """What a partition of the log has lost, from stored events.
 
     An event is taken if its place in ingest.events lies before the first one of that ingest partition that the log
-    still has, so that each counts once.
+    still has, so that each counts once. That holds for what dedup writes, in the order of each ingest partition. A
+    topic further on has them in another order; of it all are taken, and its agents take an event that comes again, by
+    its coordinates, for the same.
     """
 
     def __init__(self, settings: Settings, client: Client, agent: Agent, partitions: int) -> None:
@@ -144,7 +146,8 @@ class Lost:
         """Chunks of records that stand for those before ``begin``."""
         if not can_rebuild(self._agent.source):
             raise Fatal(f"{tp.topic} has lost its records before {begin}, and ClickHouse does not hold them")
-        kept = await self._kept(tp, begin)
+        in_order = self._agent.source.source == INGEST_EVENTS.name
+        kept = await self._kept(tp, begin) if in_order else {}
         found = records(self._client, self._agent.source, tp.partition, self._partitions, begin - 1)
         lost = (record for (log, partition, offset), record in found if offset < kept.get((log, partition), END))
         while chunk := await asyncio.to_thread(_chunk, lost):
@@ -163,8 +166,9 @@ class Lost:
             while await consumer.position(place) < end and len(first) < self._partitions:
                 for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, ()):
                     headers = dict(record.headers)
-                    if HEADER in headers:
-                        log, partition, offset = ingest_coordinates(headers[HEADER])
+                    cause = headers.get(CAUSE) or headers.get(HEADER)
+                    if cause:
+                        log, partition, offset = ingest_coordinates(cause)
                         first.setdefault((log, partition), offset)
         finally:
             await consumer.stop()

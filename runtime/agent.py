@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtime.changelog import DELETE, PUT, Change, Marker
-from runtime.origin import HEADER, place
+from runtime.origin import CAUSE, HEADER, place
 from runtime.store import OFFSET
 from schemas.keys import partition_of
 from schemas.topics import Topic
@@ -208,7 +208,7 @@ class Emit:
         self._trace: tuple[str, bytes] | None = None
         self.offset = -1
         self.cause: bytes | None = None
-        """The origin header of the record at hand; None where it has none, as in ingest.events."""
+        """An origin that says what ingest record caused the one at hand; None where it is that record itself."""
         self.scratch: dict[Any, Any] = {}
         """The agent's own notes about the batch at hand, for its ``close``."""
 
@@ -223,6 +223,8 @@ class Emit:
         headers = [(HEADER, self._source + place(self.offset, index))]
         if self._trace is not None:
             headers.append(self._trace)
+        if self.cause is not None:  # not where the origin says
+            headers.append((CAUSE, self.cause))
         self._add(name, partition_of(key, self._partitions[name]), key, value, headers, self._timestamp)
 
     def row(self, topic: Topic, key: bytes, row_id: bytes, value: dict[str, Any]) -> None:

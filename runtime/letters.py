@@ -8,14 +8,13 @@ stage remembers the letter in its state, so that a repeat of the replay has no e
 from typing import Any
 
 from runtime.agent import State
-from runtime.origin import HEADER, LETTER, OriginError, ingest_coordinates
+from runtime.origin import CAUSE, HEADER, LETTER, OriginError, ingest_coordinates
 from runtime.store import RESERVED
 from schemas.codec import DecodeError
 from schemas.keys import key, uuid5_bytes
 from schemas.registry import DEAD_LETTER, EVENT
 from schemas.topics import INGEST_EVENTS
 
-CAUSE = "cause"
 ATTEMPTS = "attempts"
 _REMEMBERED = RESERVED + b"letter"
 _WHO = EVENT.reader("tenant", "dialect")
@@ -68,7 +67,7 @@ def dead_letter(
 def _coordinates(record: Any) -> tuple[int | None, int | None, int | None]:
     """Where the record's cause stands in ingest.events."""
     headers = dict(record.headers)
-    origin = headers.get(HEADER) or headers.get(CAUSE)
+    origin = headers.get(CAUSE) or headers.get(HEADER)
     try:
         return ingest_coordinates(origin) if origin else (None, None, None)
     except OriginError:

@@ -53,6 +53,10 @@ class Origin:
         return cls(header[_SOURCE.size : -PLACE].decode(), epoch, log, partition, offset, index)
 
 
+CAUSE = "cause"
+"""Header with an origin that says what ingest record caused a record, where that is not the one that its own origin
+names: in all that agents make of other agents' records, and of replayed ones."""
+
 COORDINATES = struct.Struct(">qI")
 
 

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     dedup_window: float = Field(7 * DAY, gt=0, description="How long a dedup key is remembered, by stream time")
     session_gap: float = Field(30 * 60, gt=0, description="A longer pause than this begins a new session")
     lateness: float = Field(DAY, gt=0, description="An event received later than this after it happened is late")
+    attribution_window: float = Field(
+        7 * DAY, gt=0, description="A touch is credited for conversions up to this long after it"
+    )
 
     # Gateway
     gateway_host: str = Field("127.0.0.1", description="Address on which the gateway listens")
@@ -98,6 +101,9 @@ class Settings(BaseSettings):
     state_cache: int = Field(128 * 1024 * 1024, ge=1024 * 1024, description="Memory for blocks of state read from disk")
     dead_letters_in_a_row: int = Field(
         100, ge=1, description="After so many records failing in a row it is not them: the worker stops"
+    )
+    letter_attempts: int = Field(
+        3, ge=1, description="`sluice dlq replay` refuses a letter that has failed again after so many replays"
     )
     rebuild: str | None = Field(
         None, description="Agent whose changelog is gone and whose state shall be computed again from the log"

@@ -12,8 +12,8 @@ from typing import Any
 
 from runtime.agent import Add, Agent, Emit, Reads, State
 from runtime.changelog import Change, Marker
-from runtime.letters import CAUSE, claim, dead_letter
-from runtime.origin import HEADER, LETTER, PLACE, source
+from runtime.letters import claim, dead_letter
+from runtime.origin import CAUSE, HEADER, LETTER, PLACE, source
 from runtime.store import StateDamaged, StateFailed
 from schemas.registry import UnknownSchema
 from schemas.topics import DEAD_LETTERS
@@ -169,18 +169,20 @@ class _Attempt:
             self._emit.begin(offset, timestamp, None, None)
             return True
         name, value = headers[0]
-        trace = (
-            next((item for item in headers if item[0] == TRACE), None) if len(headers) > 1 or name == TRACE else None
-        )
+        trace = cause = None
+        if len(headers) > 1 or name == TRACE:
+            trace = next((item for item in headers if item[0] == TRACE), None)
+            cause = next((found for key, found in headers if key == CAUSE), None)
         if name == HEADER:
             known, mark = value[:-PLACE], value[-PLACE:]
             if mark <= self._marks.get(known, b""):
                 return False
             self._marks[known] = mark
+            value = cause or value
         elif name == LETTER:
             if not claim(state, value, self._agent.name):
                 return False
-            value = dict(headers).get(CAUSE)
+            value = cause
         elif name != CAUSE or self._dense:
             value = None
         self._emit.begin(offset, timestamp, value, trace)

@@ -14,7 +14,7 @@ Kafka's log, the disk, and the death of a process.
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -308,3 +308,19 @@ class Run:
     def records(self, topic: Topic) -> list[Record]:
         """What stands in a topic, partition by partition."""
         return [record for i in range(self.broker.partitions) for record in self.broker.log(topic.name, i)]
+
+    def rows(self, topic: Topic, *by: str) -> list[dict[str, Any]]:
+        """A topic's rows as ClickHouse collapses them: the highest version of each, told apart by ``by``."""
+        assert topic.value is not None
+        decode = topic.value.decode
+        return latest((decode(record.value or b"") for record in self.records(topic)), *by)
+
+
+def latest(rows: Iterable[dict[str, Any]], *by: str) -> list[dict[str, Any]]:
+    """Of each row, told apart by the fields ``by``, the highest version, without those that were withdrawn."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        name = tuple(row[field] for field in by)
+        if name not in found or (row["epoch"], row["offset"]) >= (found[name]["epoch"], found[name]["offset"]):
+            found[name] = row
+    return [row for row in found.values() if not row.get("withdrawn")]

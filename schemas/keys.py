@@ -39,6 +39,28 @@ def bet_key(tenant: str, event_name: str, amount: object, transaction_id: str | 
     return key(tenant, bet_id) if bet_id is not None else ""
 
 
+TOUCHES = frozenset(("impression", "click"))
+CONVERSIONS = frozenset(("conversion", "register", "registration", "signup"))
+LINKS = ("click_id", "player", "device")
+"""What may tell that a touch and a conversion are one person's, the strongest first."""
+ALONE = "event"
+
+
+def link_keys(
+    event_name: str, event_id: bytes, tenant: str, click_id: str | None, player_id: str | None, device_id: str | None
+) -> list[str]:
+    """Record keys of `touches`, one per link that the event has; empty where it is neither touch nor conversion.
+
+    A conversion without any has a key of its own, so that it has a row too.
+    """
+    if event_name not in TOUCHES and event_name not in CONVERSIONS:
+        return []
+    found = [
+        key(tenant, link, value) for link, value in zip(LINKS, (click_id, player_id, device_id), strict=True) if value
+    ]
+    return found or ([key(tenant, ALONE, event_id.hex())] if event_name in CONVERSIONS else [])
+
+
 _FREE_BITS = ~(0xF << 76 | 0x3 << 62)
 _VERSION_5 = 0x5 << 76 | 0x2 << 62
 

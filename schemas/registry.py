@@ -170,6 +170,11 @@ def released() -> list[Version]:
     return [version for kind in _load().values() for version in kind.versions.values() if version.number]
 
 
+def record_types() -> list[RecordType]:
+    """Every kind of record, by the names of their schema files."""
+    return list(_load().values())
+
+
 def record_type(name: str) -> RecordType:
     """The kind of record whose schema files are called ``name``. Raises KeyError."""
     return _load()[name]

@@ -1,19 +1,22 @@
-"""The topics: what they carry, for how long, and how they are created (spec/operations.md, Topics)."""
+"""The topics: what they carry, for how long, and how they are created (spec/operations.md, Topics).
+
+The topic of an agent's rows needs no line here: the schema of the rows declares it, by the attributes ``topic`` (its
+name, and its table's) and ``source`` (the topic that the agent reads).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.registry import (
     API_KEY,
-    BET,
     DEAD_LETTER,
     EPOCH,
     EVENT,
     REGISTERED_EVENT,
     REJECTION,
     REPEAT,
-    SESSION,
     RecordType,
+    record_types,
 )
 
 DAY = 24 * 60 * 60 * 1000
@@ -39,6 +42,8 @@ class Topic:
     segment: int | None = None
     table: str | None = None
     """The view of ClickHouse behind which the sink stores the records."""
+    source: str | None = None
+    """The topic from which an agent of the worker makes it."""
 
     def config(self) -> dict[str, str]:
         """The broker's settings of the topic."""
@@ -56,12 +61,17 @@ class Topic:
 INGEST_EVENTS = Topic(
     "ingest.events", EVENT, "accepted events as gateways wrote them, by dedup key", INGEST_RETENTION, create_time=True
 )
-EVENTS = Topic("events", EVENT, "unique events, by player or device", table="events")
-WAGERS = Topic("wagers", EVENT, "unique bets, wins and losses, by bet")
-BETS = Topic("bets", BET, "state of bets, by bet", table="bets")
-SESSIONS = Topic("sessions", SESSION, "state of sessions, by player or device", table="sessions")
-DUPLICATES = Topic("duplicates", REPEAT, "dropped repeats with the same payload", table="duplicates")
-CONFLICTS = Topic("conflicts", REPEAT, "dropped repeats with another payload", table="conflicts")
+EVENTS = Topic("events", EVENT, "unique events, by player or device", table="events", source="ingest.events")
+WAGERS = Topic("wagers", EVENT, "unique bets, wins and losses, by bet", source="ingest.events")
+TOUCHES = Topic(
+    "touches", EVENT, "unique impressions, clicks and conversions, by click id, player and device", source="events"
+)
+DUPLICATES = Topic(
+    "duplicates", REPEAT, "dropped repeats with the same payload", table="duplicates", source="ingest.events"
+)
+CONFLICTS = Topic(
+    "conflicts", REPEAT, "dropped repeats with another payload", table="conflicts", source="ingest.events"
+)
 REJECTIONS = Topic("rejections", REJECTION, "requests that a gateway refused", table="rejections")
 DEAD_LETTERS = Topic(
     "dead-letters", DEAD_LETTER, "records that an agent or the sink could not handle", table="dead_letters"
@@ -78,10 +88,22 @@ CONTROL_EPOCHS = Topic(
     "control.epochs", EPOCH, "rebuilt partitions of agents", None, compacted=True, single=True, table="agent_epochs"
 )
 
+
+def _rows(kind: RecordType) -> Topic:
+    source = kind.latest.source
+    return Topic(source["topic"], kind, source["doc"], table=source["topic"], source=source["source"])
+
+
+ROWS = {topic.name: topic for topic in (_rows(kind) for kind in record_types() if "topic" in kind.latest.source)}
+"""The topics of agents' rows, by name, as their schemas declare them."""
+BETS, SESSIONS = ROWS["bets"], ROWS["sessions"]
+
 TOPICS = (
-    INGEST_EVENTS, EVENTS, WAGERS, BETS, SESSIONS, DUPLICATES, CONFLICTS, REJECTIONS, DEAD_LETTERS,
+    INGEST_EVENTS, EVENTS, WAGERS, TOUCHES, *ROWS.values(), DUPLICATES, CONFLICTS, REJECTIONS, DEAD_LETTERS,
     CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS, CONTROL_EPOCHS,
 )  # fmt: skip
+INPUTS = tuple(topic for topic in TOPICS if topic.name in {made.source for made in TOPICS})
+"""The topics that agents read."""
 
 
 def changelog(agent: str, retention: int | None, epoch: int = 0) -> Topic:

@@ -11,10 +11,12 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from schemas.topics import ROWS
+
 KINDS = {"stored": "events", "duplicates": "duplicates", "conflicts": "conflicts"}
 KEEPING_OUT = ("dedup", "sink.events", "sink.duplicates", "sink.conflicts")
 """Stages whose dead letter stands in an event's place, as long as nothing else does."""
-CHECKED = ("events", "duplicates", "conflicts", "bets", "sessions")
+CHECKED = ("events", "duplicates", "conflicts", *ROWS)
 """Tables whose rows carry a checksum."""
 MOST = 1000
 """Offsets of a partition that are listed for one kind of difference."""

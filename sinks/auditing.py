@@ -18,7 +18,7 @@ from runtime.kafka import LogReader
 from runtime.positions import Offsets, Positions
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
-from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
+from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, INPUTS, TOPICS
 from sinks.audit import Auditor, Balance, Difference, ranges
 from sinks.deep import differing
 from sinks.derived import compare
@@ -26,7 +26,7 @@ from sinks.sink import GROUP as SINK
 
 POLL = 0.5
 _TO_TABLES = [topic.name for topic in (EVENTS, DUPLICATES, CONFLICTS)]
-_TO_AGENTS = {topic.name for topic in (INGEST_EVENTS, EVENTS, WAGERS)}
+_TO_AGENTS = {topic.name for topic in INPUTS}
 _TO_SINK = {topic.name for topic in TOPICS if topic.table}
 _ALL = sorted(_TO_AGENTS | _TO_SINK)
 

@@ -1,6 +1,6 @@
-"""Bets and sessions against the events from which they follow, while nothing is on its way.
+"""Bets, sessions and attributions against the events from which they follow, while nothing is on its way.
 
-Not the agents' logic again (the tests do that), but whether each bet and session that must exist does, once, with all
+Not the agents' logic again (the tests do that), but whether each row that must exist does, once, with all
 its events: what a lost, doubled or removed row of theirs would break.
 """
 
@@ -20,6 +20,13 @@ SELECT session_id, count() AS events FROM assignments_rows FINAL
 WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'sessions')
 GROUP BY session_id
 """
+_CONVERSIONS = """
+SELECT cityHash64(ingest_log, ingest_partition, ingest_offset) AS h FROM events
+WHERE event_name IN ('conversion', 'register', 'registration', 'signup') AND NOT is_late
+"""
+_ATTRIBUTED = """
+SELECT cityHash64(conversion_ingest_log, conversion_ingest_partition, conversion_ingest_offset) AS h FROM attributions
+"""
 QUESTIONS = {
     "bets that events name and that have no row": (
         f"SELECT count() FROM ({_WAGERS}) WHERE h NOT IN (SELECT cityHash64(tenant, bet_id) FROM bets)"  # noqa: S608
@@ -31,6 +38,12 @@ QUESTIONS = {
     "sessions with more or fewer events than belong to them": (
         "SELECT count() FROM (SELECT session_id, events FROM sessions) AS session"  # noqa: S608
         f" FULL OUTER JOIN ({_ASSIGNED}) AS assigned USING session_id WHERE session.events != assigned.events"
+    ),
+    "conversions that events name, in time, and that have no attribution": (
+        f"SELECT count() FROM ({_CONVERSIONS}) WHERE h NOT IN ({_ATTRIBUTED})"  # noqa: S608
+    ),
+    "attributions of what is no conversion": (
+        f"SELECT count() FROM ({_ATTRIBUTED}) WHERE h NOT IN ({_CONVERSIONS})"  # noqa: S608
     ),
     "events with an identity, in time, and without a session": (
         "SELECT countIf(NOT is_late AND (player_id IS NOT NULL OR device_id IS NOT NULL) AND session_id IS NULL)"

@@ -16,8 +16,7 @@ from typing import Any
 
 from clickhouse_connect.datatypes.registry import get_from_name
 
-from runtime.letters import CAUSE
-from runtime.origin import HEADER, LETTER
+from runtime.origin import CAUSE, HEADER, LETTER
 from schemas.codec import UnsupportedSchema, compile_decoder
 from schemas.registry import RecordType
 from schemas.topics import Topic

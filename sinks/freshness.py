@@ -26,24 +26,26 @@ Hop = tuple[tuple[str, str], ...]
 
 
 def routes(worker: str, sink: str) -> dict[str, tuple[Hop, ...]]:
-    """The way to each table, by the consumer groups of worker and sink."""
-    dedup: Hop = ((topics.INGEST_EVENTS.name, worker),)
-    agents: Hop = ((topics.EVENTS.name, worker), (topics.WAGERS.name, worker))
-    tables = [topic for topic in topics.TOPICS if topic.table and topic is not topics.DEAD_LETTERS]
-    others: Hop = tuple((topic.name, sink) for topic in tables)
+    """The way to each table, by the consumer groups of worker and sink; letters may come from everywhere on it."""
+    tables = [topic for topic in topics.TOPICS if topic.table and not topic.compacted]
+    others = [topic for topic in tables if topic is not topics.DEAD_LETTERS]
+    found = {topic.table or "": (*_before(topic, worker), ((topic.name, sink),)) for topic in others}
+    deepest = max(len(_before(topic, worker)) for topic in topics.INPUTS)
+    inputs = [[topic for topic in topics.INPUTS if len(_before(topic, worker)) == n] for n in range(deepest + 1)]
+    hops = [*(_hop(each, worker) for each in inputs), _hop(others, sink), _hop([topics.DEAD_LETTERS], sink)]
+    return found | {"dead_letters": tuple(hops)}
 
-    def to(topic: topics.Topic) -> Hop:
-        return ((topic.name, sink),)
 
-    return {
-        "events": (dedup, to(topics.EVENTS)),
-        "duplicates": (dedup, to(topics.DUPLICATES)),
-        "conflicts": (dedup, to(topics.CONFLICTS)),
-        "bets": (dedup, ((topics.WAGERS.name, worker),), to(topics.BETS)),
-        "sessions": (dedup, ((topics.EVENTS.name, worker),), to(topics.SESSIONS)),
-        "rejections": (to(topics.REJECTIONS),),
-        "dead_letters": (dedup, agents, others, to(topics.DEAD_LETTERS)),
-    }
+def _before(topic: topics.Topic, worker: str) -> tuple[Hop, ...]:
+    """The hops by which agents make the topic."""
+    if topic.source is None:
+        return ()
+    source = topics.by_name()[topic.source]
+    return (*_before(source, worker), _hop([source], worker))
+
+
+def _hop(read: list[topics.Topic], group: str) -> Hop:
+    return tuple((topic.name, group) for topic in read)
 
 
 @dataclass

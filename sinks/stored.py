@@ -14,12 +14,12 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from runtime.agent import Record
-from runtime.letters import CAUSE
-from runtime.origin import place, source
+from runtime.origin import CAUSE, place, source
 from schemas import money
-from schemas.keys import bet_key, identity_key, partition_of
+from schemas.keys import CONVERSIONS, bet_key, identity_key, link_keys, partition_of
+from schemas.keys import TOUCHES as TOUCH_NAMES
 from schemas.registry import EVENT
-from schemas.topics import EVENTS, WAGERS, Topic
+from schemas.topics import EVENTS, TOUCHES, WAGERS, Topic
 
 _APART = ("fingerprint", "identity", "bet_key", "properties")
 FIELDS = [field["name"] for field in EVENT.latest.schema["fields"] if field["name"] not in _APART]
@@ -43,6 +43,7 @@ _WANTED = {
             OR xxHash64(
                 concat('["', tenant, '","', if(event_name = 'bet', transaction_id, parent_transaction_id), '"]')
             ) % {partitions:UInt32} = {partition:UInt32})""",
+    TOUCHES.name: f"event_name IN ({', '.join(repr(name) for name in sorted(TOUCH_NAMES | CONVERSIONS))})",
 }
 """The rows of one partition of the topic, and a few more."""
 
@@ -57,18 +58,18 @@ def records(
 
     In no particular order; ClickHouse is read as they are taken.
     """
-    key_of, index = _KEYS[topic.name], _INDEX[topic.name]
+    keys_of, index = _KEYS[topic.name], _INDEX.get(topic.name, 0)
     parameters = {"odd": _ODD, "partition": partition, "partitions": partitions}
     sql = _SQL.replace("{wanted}", _WANTED[topic.name])
     with client.query_rows_stream(sql, parameters=parameters, query_formats={"String": "bytes"}) as rows:
         for log, ingest_partition, ingest_offset, *values in rows:
             event = _event(dict(zip(FIELDS, values, strict=True)))
-            key = key_of(event)
-            if key and partition_of(key, partitions) == partition:
-                origin = source("dedup", 0, log, ingest_partition) + place(ingest_offset, index)
-                stamp, value = event["received_at"], EVENT.encode(event)
-                record = Record(topic.name, partition, offset, stamp, key, value, ((CAUSE, origin),))
-                yield (log, ingest_partition, ingest_offset), record
+            origin = source("dedup", 0, log, ingest_partition) + place(ingest_offset, index)
+            for key in keys_of(event):
+                if partition_of(key, partitions) == partition:
+                    stamp, value = event["received_at"], EVENT.encode(event)
+                    record = Record(topic.name, partition, offset, stamp, key, value, ((CAUSE, origin),))
+                    yield (log, ingest_partition, ingest_offset), record
 
 
 def _event(row: dict[str, Any]) -> dict[str, Any]:
@@ -94,12 +95,15 @@ def _plain(name: str, value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-_KEYS: Mapping[str, Callable[[dict[str, Any]], bytes]] = {
-    EVENTS.name: lambda event: event["identity"].encode() or event["event_id"],
-    WAGERS.name: lambda event: event["bet_key"].encode(),
+_LINKED = ("event_name", "event_id", "tenant", "click_id", "player_id", "device_id")
+_KEYS: Mapping[str, Callable[[dict[str, Any]], list[bytes]]] = {
+    EVENTS.name: lambda event: [event["identity"].encode() or event["event_id"]],
+    WAGERS.name: lambda event: [event["bet_key"].encode()] if event["bet_key"] else [],
+    TOUCHES.name: lambda event: [key.encode() for key in link_keys(*(event[name] for name in _LINKED))],
 }
-_INDEX = {EVENTS.name: 0, WAGERS.name: 1}
-"""Which of dedup's outputs for an event it is (streams/agents/dedup.py)."""
+"""The keys under which the topic has an event."""
+_INDEX = {WAGERS.name: 1}
+"""Which of dedup's outputs for an event it is, or follows from (streams/agents/dedup.py)."""
 
 
 def can_rebuild(topic: Topic) -> bool:

@@ -17,9 +17,10 @@ from runtime.positions import Positions
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
 from schemas.codec import DecodeError
-from schemas.keys import uuid_text
+from schemas.keys import CONVERSIONS, uuid_text
+from schemas.keys import TOUCHES as TOUCH_NAMES
 from schemas.registry import EVENT, RecordType
-from schemas.topics import BETS, CONFLICTS, DUPLICATES, EVENTS, INGEST_EVENTS, WAGERS, Topic
+from schemas.topics import BETS, CONFLICTS, DUPLICATES, EVENTS, INGEST_EVENTS, TOUCHES, WAGERS, Topic
 from sinks.sink import GROUP as SINK
 
 MOST = 100
@@ -56,6 +57,11 @@ WHERE bet_id IN {bets:Array(String)} ORDER BY tenant LIMIT {most:UInt32}
 _SESSIONS = """
 SELECT session_id, tenant, player_id, device_id, started_at, ended_at, end_reason, events FROM sessions
 WHERE session_id IN {sessions:Array(UUID)} ORDER BY started_at LIMIT {most:UInt32}
+"""
+_ATTRIBUTIONS = """
+SELECT conversion_id, conversion_name, converted_at, matched_by, touch_id, touch_name, touched_at, campaign
+FROM attributions WHERE conversion_id IN {events:Array(UUID)} OR touch_id IN {events:Array(UUID)}
+ORDER BY converted_at LIMIT {most:UInt32}
 """
 
 
@@ -109,6 +115,12 @@ class Tracer:
         sessions = [str(row["session_id"]) for row in events if row["session_id"]]
         for row in self._rows(_SESSIONS, sessions=sessions) if sessions else []:
             yield Step("sessions", f"in a session of {row['events']} events, {row['end_reason']}", row)
+        ids = [str(row["event_id"]) for row in events if row["event_name"] in TOUCH_NAMES | CONVERSIONS]
+        for row in self._rows(_ATTRIBUTIONS, events=ids) if ids else []:
+            credit = (
+                f"credited to a {row['touch_name']} by {row['matched_by']}" if row["matched_by"] else "unattributed"
+            )
+            yield Step("attributions", f"the {row['conversion_name']} is {credit}", row)
 
     async def _under_way(self, wanted: str) -> AsyncIterator[Step]:
         """Records between two stages: what the reader of each topic has not committed yet."""
@@ -139,6 +151,7 @@ def _hops() -> Iterable[tuple[Topic, str]]:
     """Topics that carry an event's ids, with the group that takes them on."""
     yield INGEST_EVENTS, WORKER
     yield WAGERS, WORKER
+    yield TOUCHES, WORKER
     yield EVENTS, SINK
     yield DUPLICATES, SINK
     yield CONFLICTS, SINK

@@ -89,6 +89,30 @@ def _bet(events: list[Event]) -> dict[str, Any]:
     return row
 
 
+def attributions(events: list[tuple[Any, Event]], window: int, lateness: int) -> dict[Any, tuple[str, Any] | None]:
+    """By conversion: the link and the touch that is credited, or None; all named by their coordinates."""
+    timely = [(at, event) for at, event in events if event["received_at"] - event["event_time"] <= lateness]
+    touches = [(at, event) for at, event in timely if event["event_name"] in ("impression", "click")]
+    found = {}
+    for at, event in timely:
+        if event["event_name"] in ("conversion", "register", "registration", "signup"):
+            ranked = [(_touch_rank(event, place, touch, window), place) for place, touch in touches]
+            best = max(((rank, place) for rank, place in ranked if rank is not None), default=None)
+            found[at] = best and (("device", "player", "click_id")[best[0][0]], best[1])
+    return found
+
+
+def _touch_rank(conversion: Event, place: Any, touch: Event, window: int) -> tuple[Any, ...] | None:
+    """None if it is not eligible; else the higher is the one that is credited."""
+    links = [conversion[name] and conversion[name] == touch[name] for name in ("device_id", "player_id", "click_id")]
+    ago = conversion["event_time"] - touch["event_time"]
+    if touch["tenant"] != conversion["tenant"] or not any(links) or ago < 0 or ago > window:
+        return None
+    strongest = max(number for number, linked in enumerate(links) if linked)
+    same = conversion["campaign"] is not None and conversion["campaign"] == touch["campaign"]
+    return strongest, same, touch["event_name"] == "click", touch["event_time"], touch["event_id"].hex(), place
+
+
 _RANK = {"session_start": 0, "session_stop": 2, "session_end": 3}
 
 

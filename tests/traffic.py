@@ -10,10 +10,11 @@ from schemas import money
 from schemas.keys import uuid7_bytes
 from schemas.registry import EVENT, REJECTION
 from schemas.topics import DEAD_LETTERS, INGEST_EVENTS, REJECTIONS
-from streams.agents import dedup, pairing, sessions
+from streams.agents import attribution, dedup, pairing, sessions, touches
 from tests.events import T0, event, record_key
 
 GAP, LATENESS, WINDOW = 30 * 60_000, 24 * 3_600_000, 7 * 24 * 3_600_000
+TOUCH_WINDOW = 12 * 3_600_000
 PARTITIONS = 3
 HOUR = 3_600_000
 PROPERTIES = ("{}", '{"level": 3, "nested": {"a": [1, "x", null]}}', '{"a.b": 1e400, "ü": "\\u0000"}')
@@ -59,6 +60,7 @@ def _event(rng: random.Random, nth: int) -> dict[str, Any]:
         "tenant": rng.choice(["acme", "beta"]), "dialect": rng.choice(["revosurge", "adwize", "gamerebellion"]),
         "player_id": rng.choice(["p1", "p2", "p3", "naïve", None]), "device_id": rng.choice([None, "d1"]),
         "currency": rng.choice(["USD", "USD", "EUR", "BTC", None]), "campaign": rng.choice([None, "spring", "autumn"]),
+        "click_id": rng.choice([None, None, "c1", "c2", "c3"]),
         "game_type": rng.choice(["slot", "table", None]), "game_provider": rng.choice(["EA", "Evolution", None]),
         "properties": rng.choice(PROPERTIES),
         "dedup": rng.choice([None, nth]), "is_crypto": rng.choice([None, True, False]),
@@ -82,12 +84,15 @@ def count_of_bets(nth: int) -> int:
 
 def processed(events: list[dict[str, Any]], rng: random.Random) -> Run:
     """The agents' logs after all of it, worked off in pieces."""
-    run = Run([dedup.make(WINDOW), pairing.make(), sessions.make(GAP, LATENESS, PARTITIONS)], PARTITIONS, log=77)
+    agents = [dedup.make(WINDOW), pairing.make(), sessions.make(GAP, LATENESS, PARTITIONS), touches.make()]
+    agents.append(attribution.make(TOUCH_WINDOW, LATENESS))
+    names = [agent.name for agent in agents]
+    run = Run(agents, PARTITIONS, log=77)
     for fields in events:
         run.append(INGEST_EVENTS, record_key(fields), EVENT.encode(fields), fields["received_at"])
         if rng.random() < 0.05:
-            run.work(rng.choice(["dedup", "pairing", "sessions"]), batch=rng.randrange(1, 40))
-    for name in ("dedup", "pairing", "sessions"):
+            run.work(rng.choice(names), batch=rng.randrange(1, 40))
+    for name in names:
         run.work(name, batch=rng.randrange(1, 60))
     return run
 

@@ -1,15 +1,16 @@
-"""The agents. ``exact_agents`` names each; a module that does not import is an error, never a missing agent."""
+"""The agents: each module of this folder is one, with ``agent(settings)``, and nothing else need know of it.
+
+A module that does not import is an error, never a missing agent.
+"""
+
+import pkgutil
+from importlib import import_module
 
 from runtime.agent import Agent
 from runtime.settings import Settings
-from streams.agents import dedup, pairing, sessions
 
 
 def exact_agents(settings: Settings) -> list[Agent]:
-    """Every exact agent, with its settings."""
-    gap, lateness = round(settings.session_gap * 1000), round(settings.lateness * 1000)
-    return [
-        dedup.make(round(settings.dedup_window * 1000)),
-        pairing.make(),
-        sessions.make(gap, lateness, settings.partitions),
-    ]
+    """Every exact agent, with its settings, by module name."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return [module.agent(settings) for module in modules]

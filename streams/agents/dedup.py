@@ -11,6 +11,7 @@ from typing import Any
 
 from runtime.agent import Agent, Emit, State
 from runtime.changelog import Marker
+from runtime.settings import Settings
 from schemas.registry import EVENT, REPEAT
 from schemas.routing import route
 from schemas.topics import CONFLICTS, DAY, DUPLICATES, EVENTS, INGEST_EVENTS, INGEST_RETENTION, WAGERS
@@ -64,3 +65,8 @@ def _repeat(record: Any, state: State, emit: Emit, first: tuple[Any, ...], finge
     repeat |= {"ingest_log": state.log, "ingest_partition": state.partition, "ingest_offset": record.offset}
     repeat |= dict(zip(("first_ingest_log", "first_ingest_partition", "first_ingest_offset"), first, strict=False))
     emit.record(DUPLICATES if same else CONFLICTS, record.key, REPEAT.encode(repeat))
+
+
+def agent(settings: Settings) -> Agent:
+    """The agent, by its settings."""
+    return make(round(settings.dedup_window * 1000))

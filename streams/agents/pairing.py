@@ -13,6 +13,7 @@ import orjson
 
 from runtime.agent import Agent, Emit, State
 from runtime.origin import ingest_coordinates
+from runtime.settings import Settings
 from schemas import money
 from schemas.registry import EVENT
 from schemas.topics import BETS, WAGERS
@@ -213,3 +214,8 @@ def _row(
 def make() -> Agent:
     """The agent. Its state does not age, so its changelog is truncated by its owner."""
     return Agent(name="pairing", source=WAGERS, step=step, outputs=(BETS,), close=close, retention=None)
+
+
+def agent(_: Settings) -> Agent:
+    """The agent, by its settings."""
+    return make()

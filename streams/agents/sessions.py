@@ -19,6 +19,7 @@ from typing import Any
 from runtime.agent import Agent, Emit, State
 from runtime.changelog import Marker
 from runtime.origin import PLACE, ingest_coordinates
+from runtime.settings import Settings
 from schemas import money
 from schemas.keys import key, uuid5_bytes, uuid_text
 from schemas.registry import EVENT
@@ -154,3 +155,8 @@ def make(gap: int, lateness: int, sources: int) -> Agent:
         expired=sessionizer.expired,
         retention=lateness + gap + INGEST_RETENTION + DAY,
     )
+
+
+def agent(settings: Settings) -> Agent:
+    """The agent, by its settings."""
+    return make(round(settings.session_gap * 1000), round(settings.lateness * 1000), settings.partitions)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtime.letters import CAUSE, replay_header
-from runtime.origin import HEADER, place, source
+from runtime.letters import replay_header
+from runtime.origin import CAUSE, HEADER, place, source
 from runtime.settings import load
 from schemas.registry import BET, DEAD_LETTER, EVENT
 from schemas.topics import BETS, DEAD_LETTERS, EVENTS

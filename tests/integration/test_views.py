@@ -17,10 +17,10 @@ from runtime.testing import Run
 from schemas import money
 from schemas.keys import key as text_key
 from schemas.registry import DEAD_LETTER, EVENT, REJECTION
-from schemas.topics import BETS, CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, REJECTIONS, SESSIONS
+from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, REJECTIONS, ROWS
 from tests import oracle, report
 from tests.sinks import Warehouse, warehouse
-from tests.traffic import GAP, LATENESS, WINDOW, letters, processed, rejections, traffic
+from tests.traffic import GAP, LATENESS, TOUCH_WINDOW, WINDOW, letters, processed, rejections, traffic
 
 SEEDS = range(5)
 LOG = 77
@@ -96,7 +96,7 @@ def world(request: pytest.FixtureRequest, clickhouse: str) -> Iterator[World]:
         + letters(rng, ingest[:3], LOG, "pairing")
     )
     with warehouse(clickhouse, f"views_{request.param}_{rng.randbytes(4).hex()}") as found:
-        for topic in (EVENTS, BETS, SESSIONS, DUPLICATES, CONFLICTS):
+        for topic in (EVENTS, *ROWS.values(), DUPLICATES, CONFLICTS):
             store(found, run.records(topic), rng)
         for records in (refused, buried):
             store(found, records, rng)
@@ -180,6 +180,26 @@ def test_sessions(world: World) -> None:
         assert row["duration_seconds"] == (session["ended_at"] - session["started_at"]) / 1000
         age = datetime.now(UTC).timestamp() * 1000 - session["ended_at"]
         assert row["is_open"] == (session["end_reason"] != "ended" and age <= GAP)
+
+
+def test_attributions(world: World) -> None:
+    places = ("conversion_ingest_partition", "conversion_ingest_offset")
+    found = keyed(world.warehouse.rows("SELECT * FROM attributions"), *places)
+    expected = oracle.attributions(world.placed, TOUCH_WINDOW, LATENESS)
+    assert set(found) == set(expected)
+    events = dict(world.placed)
+    assert {credited and credited[0] for credited in expected.values()} == {None, "click_id", "player", "device"}
+    for place, credited in expected.items():
+        row, conversion = found[place], events[place]
+        assert (row["conversion_name"], row["click_id"]) == (conversion["event_name"], conversion["click_id"])
+        if credited is None:
+            assert (row["matched_by"], row["touch_name"], row["touch_id"], row["campaign"]) == ("", "", None, None)
+            continue
+        link, touch = credited[0], events[credited[1]]
+        assert (row["matched_by"], row["touch_name"], row["campaign"]) == (link, touch["event_name"], touch["campaign"])
+        assert (row["touch_ingest_partition"], row["touch_ingest_offset"]) == credited[1]
+        assert (row["touch_id"].bytes, ms(row["touched_at"])) == (touch["event_id"], touch["event_time"])
+        assert row["seconds_after_touch"] == (conversion["event_time"] - touch["event_time"]) / 1000
 
 
 def test_repeats(world: World) -> None:

@@ -38,6 +38,10 @@ COLUMNS = {
         session_id tenant player_id device_id started_at ended_at end_reason duration_seconds
         active_seconds events event_counts bets stake deposits withdrawals is_open
     """,
+    "attributions": """
+        tenant conversion_id conversion_name converted_at player_id click_id matched_by touch_id touch_name touched_at
+        campaign
+    """,
     "duplicates": """
         tenant dialect dedup_key event_id received_at ingest_partition ingest_offset
         first_ingest_partition first_ingest_offset
@@ -81,6 +85,7 @@ COLUMNS = {
 NAMES = (
     "tenant", "dialect", "event_name", "currency", "bet_result", "game_type", "game_provider", "campaign", "utm_source",
     "utm_medium", "utm_campaign", "status", "pattern", "end_reason", "basis", "stage", "topic", "route",
+    "matched_by", "touch_name", "conversion_name", "conversion_campaign",
 )  # fmt: skip
 SINGLE = {("events", "amount"), ("events", "bet_result_amount"), ("bets", "stake"), ("open_bets", "stake")}
 

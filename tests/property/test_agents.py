@@ -1,4 +1,4 @@
-"""The three agents against the batch oracle: any order, repeats, batches, crashes, lost disks and zombies."""
+"""The agents against the batch oracle: any order, repeats, batches, crashes, lost disks and zombies."""
 
 from typing import Any, Protocol
 
@@ -10,22 +10,27 @@ from runtime.agent import Record
 from runtime.origin import ingest_coordinates
 from runtime.testing import Run
 from schemas import money
-from schemas.registry import BET, DEAD_LETTER, EVENT, REPEAT, SESSION
+from schemas.keys import ALONE, LINKS
+from schemas.registry import BET, DEAD_LETTER, EVENT, REPEAT, SESSION, record_type
 from schemas.topics import BETS, CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, SESSIONS, Topic
-from streams.agents import dedup, pairing, sessions
+from streams.agents import attribution, dedup, pairing, sessions, touches
 from tests import oracle
 from tests.events import T0, event, record_key
 
 GAP, LATENESS, WINDOW = 60_000, 600_000, 1_000_000
 PARTITIONS = 2
-NAMES = ("dedup", "pairing", "sessions")
+TOUCH_WINDOW = 100_000
+NAMES = ("dedup", "pairing", "sessions", "touches", "attribution")
+MARKETING = ("impression", "click", "conversion", "register")
+ATTRIBUTION = record_type("attribution")
 TIMES = st.integers(0, 12).map(lambda n: T0 + n * 20_000)
 
 
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
     """An event out of few players, bets and keys, so that they meet."""
-    name = draw(st.sampled_from(["bet", "bet", "win", "loss", "deposit", "login", *oracle._RANK]))
+    names = ["bet", "bet", "win", "loss", "deposit", "login", *oracle._RANK, *MARKETING]
+    name = draw(st.sampled_from(names))
     given_: dict[str, Any] = {
         "event_name": name,
         "event_time": draw(TIMES),
@@ -45,6 +50,9 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     if name == "bet" and draw(st.booleans()):
         given_ |= draw(st.sampled_from([{"bet_result": "win", "bet_result_amount": 3},
                                         {"bet_result": "loss", "bet_result_amount": -5}]))  # fmt: skip
+    if name in MARKETING:
+        given_["click_id"] = draw(st.sampled_from([None, "c1", "c2"]))
+        given_["campaign"] = draw(st.sampled_from([None, "x", "y"]))
     if name in ("win", "loss"):
         given_["amount"] = draw(st.sampled_from([4, 9])) * (1 if name == "win" else -1)
         given_ |= {"parent_transaction_id": draw(st.sampled_from(["b1", "b2", None]))}
@@ -76,7 +84,8 @@ class Topics(Protocol):
 
 
 def agents() -> list[Any]:
-    return [dedup.make(WINDOW), pairing.make(), sessions.make(GAP, LATENESS, PARTITIONS)]
+    made = [dedup.make(WINDOW), pairing.make(), sessions.make(GAP, LATENESS, PARTITIONS)]
+    return [*made, touches.make(), attribution.make(TOUCH_WINDOW, LATENESS)]
 
 
 def play(items: list[Any]) -> Run:
@@ -138,6 +147,7 @@ def check(run: Topics) -> None:
     # Two sessions that begin with one and the same event, accepted twice, would have one id by the rule for ids.
     if len({(row["identity"], row["first"]) for row in expected}) == len(expected):
         check_sessions(run, expected)
+    check_attributions(run, [(place, by_place[place]) for place in stored])
 
 
 def check_bets(run: Topics, expected: dict[str, dict[str, Any]]) -> None:
@@ -156,6 +166,26 @@ def check_bets(run: Topics, expected: dict[str, dict[str, Any]]) -> None:
         same = ("status", "pattern", "placed_at", "settled_at", "anomalies", "player_id", "currency", "game_type")
         assert {name: row[name] for name in same} == {name: want[name] for name in same}
         assert row["settlement_count"] == want["count"]
+
+
+def check_attributions(run: Topics, events: list[tuple[Any, dict[str, Any]]]) -> None:
+    written = [ATTRIBUTION.decode(r.value or b"") for r in run.records(attribution.ATTRIBUTIONS)]
+    got: dict[Any, Any] = {}
+    for link in (*LINKS, ALONE):  # as the view: the strongest that has found a touch
+        for row in latest([row for row in written if row["link"] == link], _conversion).values():
+            touch = (row["touch_ingest_partition"], row["touch_ingest_offset"]) if row["touch_name"] else None
+            got[_conversion(row)] = got.get(_conversion(row)) or (touch and (link, touch))
+    assert got == oracle.attributions(events, TOUCH_WINDOW, LATENESS)
+    by_place = dict(events)
+    for row in written:
+        if row["touch_name"]:
+            touch = by_place[row["touch_ingest_partition"], row["touch_ingest_offset"]]
+            same = (row["touch_name"], row["campaign"], row["touched_at"])
+            assert same == (touch["event_name"], touch["campaign"], touch["event_time"])
+
+
+def _conversion(row: dict[str, Any]) -> tuple[int, int]:
+    return row["conversion_ingest_partition"], row["conversion_ingest_offset"]
 
 
 def check_sessions(run: Topics, expected: list[dict[str, Any]]) -> None:
@@ -232,7 +262,8 @@ def test_long_traffic(seed: int) -> None:
     run = Run(agents(), PARTITIONS)
     for n in range(2000):
         late = draw.randrange(0, 40) * 5000 if draw.random() < 0.1 else 0
-        name = draw.choice(["bet", "win", "login", "session_start", "session_stop", "session_end", "deposit"])
+        names = ["bet", "win", "login", "session_start", "session_stop", "session_end", "deposit", *MARKETING]
+        name = draw.choice(names)
         each = event(
             event_name=name, event_time=T0 + n * 3000 - late, received_at=T0 + n * 3000, player_id=f"p{n % 7}",
             nth=n, amount=n % 9 if name in ("bet", "win", "deposit") else None, currency="USD",

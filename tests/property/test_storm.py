@@ -15,14 +15,14 @@ from runtime.testing import Run
 from schemas.registry import EVENT
 from schemas.topics import INGEST_EVENTS
 from tests.events import T0, event, record_key
-from tests.property.test_agents import NAMES, PARTITIONS, agents, check
+from tests.property.test_agents import MARKETING, NAMES, PARTITIONS, agents, check
 
 STORMS = int(os.environ.get("STORMS", "60"))
 
 
 def traffic(draw: random.Random, n: int) -> dict[str, Any]:
     """An event about one of a few bets of one of two players, near the others in time."""
-    name = draw.choice(["bet", "win", "loss", "login", "session_stop", "session_end", "deposit"])
+    name = draw.choice(["bet", "win", "loss", "login", "session_stop", "session_end", "deposit", *MARKETING])
     amount = {"bet": 5, "deposit": 3, "win": draw.randrange(1, 9), "loss": -draw.randrange(1, 9)}.get(name)
     bet = f"b{draw.randrange(n // 6 + 3)}"  # some are left alone for long, and then settled
     return event(
@@ -36,6 +36,8 @@ def traffic(draw: random.Random, n: int) -> dict[str, Any]:
         transaction_id=bet if name == "bet" else f"s{draw.randrange(8)}",
         parent_transaction_id=bet if name in ("win", "loss") else None,
         dedup=draw.choice([None, draw.randrange(20)]),
+        click_id=draw.choice([None, f"c{n // 8}"]),
+        campaign=draw.choice([None, "x", "y"]),
     )
 
 
