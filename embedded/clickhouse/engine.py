@@ -6,6 +6,7 @@ Errors: ClickHouseError.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,15 @@ class Session:
         return self._run(statement.text, output, parameters)
 
     def insert(self, statement: Statement) -> Result:
-        """Executes an INSERT with its data: all of the data, or an error."""
+        """Executes an INSERT with its data: all of the data, or an error.
+
+        The library's own way of inserting keeps errors to itself that arise behind the parser (too many parts, a full
+        disk, a violated constraint). Data in Native, which name their columns, are therefore read as from a file.
+        """
+        if statement.format == "Native":
+            with _file(statement.data or b"") as path:
+                text = f"{statement.text} SELECT * FROM file({literal(path)}, 'Native')"  # noqa: S608 - our own path
+                return self._run(text, "Null", {})
         try:
             inserter = self._connection.send_insert(statement.text, statement.format)
             try:
@@ -146,6 +155,18 @@ class Engine:
     def close(self) -> None:
         """Ends the engine once every session is closed."""
         self._keeper.close()
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[str]:
+    """The path of a file in memory with ``data``, for the length of a ``with``."""
+    descriptor = os.memfd_create("insert")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def literal(value: str) -> str:

@@ -115,6 +115,19 @@ def test_an_insert_is_whole_or_not_at_all(ask: Callable[..., requests.Response])
     assert ask("SELECT count() FROM t").text == "0\n"
 
 
+def test_an_error_behind_the_parser_is_told(ask: Callable[..., requests.Response]) -> None:
+    """The library's own way of inserting keeps such errors to itself: an insert would be acknowledged and lost."""
+    ask("CREATE TABLE one (a UInt8, b UInt8, CONSTRAINT few CHECK a < 3) ENGINE = MergeTree ORDER BY a")
+    data = ask("SELECT toUInt8(number) AS a, toUInt8(7) AS b FROM numbers(5) FORMAT Native").content
+    answer = ask(data, query="INSERT INTO one (a, b) FORMAT Native")
+    assert (answer.status_code, "VIOLATED_CONSTRAINT" in answer.text) == (500, True), answer.text
+    assert ask("SELECT count() FROM one").text.strip() == "0"
+    few = ask("SELECT toUInt8(number) AS a, toUInt8(7) AS b FROM numbers(2) FORMAT Native").content
+    assert ask(few, query="INSERT INTO one (a, b) FORMAT Native").ok
+    assert ask("SELECT sum(a), count() FROM one").text.split() == ["1", "2"]
+    ask("DROP TABLE one SYNC")
+
+
 def test_settings_apply_to_their_request_alone(ask: Callable[..., requests.Response]) -> None:
     assert ask("SELECT getSetting('max_threads')", max_threads="3").text == "3\n"
     assert ask("SELECT getSetting('max_threads')", max_threads="1").text == "1\n"
