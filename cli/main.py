@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": "makes realistic traffic of all five dialects",
     "audit": "whether everything that was accepted is where it belongs",
     "trace": "where an event is, and why it went no further",
+    "dlq": "dead letters: list, show, replay, discard",
     "replay": "computes an agent's state and rows again",
 }
 COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")

@@ -5,21 +5,28 @@ and the origin itself, which says what ingest record caused it, as ``cause``. Ev
 stage remembers the letter in its state, so that a repeat of the replay has no effect.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from runtime.agent import State
-from runtime.origin import CAUSE, HEADER, LETTER, OriginError, ingest_coordinates
+from runtime.origin import CAUSE, HEADER, LETTER, OriginError, ingest_coordinates, source
+from runtime.origin import place as place_of
 from runtime.store import RESERVED
 from schemas.codec import DecodeError
 from schemas.keys import key, uuid5_bytes
 from schemas.registry import DEAD_LETTER, EVENT
-from schemas.topics import INGEST_EVENTS
+from schemas.topics import INGEST_EVENTS, MAX_MESSAGE_BYTES
 
 ATTEMPTS = "attempts"
 _REMEMBERED = RESERVED + b"letter"
 _WHO = EVENT.reader("tenant", "dialect")
+_MARKS = (HEADER, LETTER, CAUSE, ATTEMPTS)
 ERROR = 4000
 """Characters of an error that are kept."""
+PAYLOAD = MAX_MESSAGE_BYTES - 512 * 1024
+"""Bytes of a payload that are kept, so that Kafka takes the letter; one of this length was longer, and is no replay."""
+HEADERS = 128 * 1024
+"""Bytes of key and of headers that are kept."""
 
 
 def letter_id(stage: str, log: int, partition: int, offset: int) -> bytes:
@@ -36,9 +43,9 @@ def dead_letter(
     """
     topic, partition = place or (record.topic, record.partition)
     found = letter_id(stage, log, partition, record.offset)
-    ingest_log, ingest_partition, ingest_offset = (
-        (log, partition, record.offset) if topic == INGEST_EVENTS.name else _coordinates(record)
-    )
+    ingest_log, ingest_partition, ingest_offset = _coordinates(record)
+    if ingest_log is None and topic == INGEST_EVENTS.name:
+        ingest_log, ingest_partition, ingest_offset = log, partition, record.offset
     tenant, dialect = _who(record.value)
     headers = list(record.headers)
     return found, DEAD_LETTER.encode(
@@ -57,11 +64,21 @@ def dead_letter(
             "error": f"{type(error).__name__}: {error}"[:ERROR],
             "attempts": int(dict(headers).get(ATTEMPTS, b"0")),
             "timestamp": record.timestamp,
-            "key": record.key,
-            "payload": record.value,
-            "headers": [{"key": name, "value": value} for name, value in headers],
+            "key": None if record.key is None else record.key[:HEADERS],
+            "payload": None if record.value is None else record.value[:PAYLOAD],
+            "headers": list(_fitting(headers)),
         }
     )
+
+
+def _fitting(headers: list[tuple[str, bytes | None]]) -> Iterator[dict[str, Any]]:
+    """The first of the headers: ours come first, and are short."""
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value or b"")
+        if size > HEADERS:
+            return
+        yield {"key": name, "value": value or b""}
 
 
 def _coordinates(record: Any) -> tuple[int | None, int | None, int | None]:
@@ -85,6 +102,24 @@ def _who(value: bytes | None) -> tuple[str | None, str | None]:
 def replay_header(letter: bytes, stage: str) -> tuple[str, bytes]:
     """The header by which the stage, alone, takes a replayed record."""
     return LETTER, letter + stage.encode()
+
+
+def replay_headers(
+    letter: bytes, stage: str, headers: Iterable[tuple[str, bytes]], ingest: tuple[int, int, int] | None, attempts: int
+) -> list[tuple[str, bytes]]:
+    """The headers under which a letter's record, which had ``headers``, is appended again.
+
+    ``ingest`` is the place of its cause in ingest.events, for a record that has no origin because it is that cause.
+    """
+    kept = dict(headers)
+    cause = kept.get(CAUSE) or kept.get(HEADER)
+    if cause is None and ingest is not None:
+        log, partition, offset = ingest
+        cause = source(stage, 0, log, partition) + place_of(offset, 0)
+    marks = [replay_header(letter, stage), (ATTEMPTS, str(attempts).encode())]
+    if cause is not None:
+        marks.append((CAUSE, cause))
+    return [*marks, *((name, value) for name, value in headers if name not in _MARKS)]  # Stepper looks at the first
 
 
 def claim(state: State, header: bytes, stage: str) -> bool:

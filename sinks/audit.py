@@ -1,5 +1,7 @@
 """The balance: each offset of ingest.events is exactly one of stored, duplicate, conflict, or a dead letter.
 
+Replays of dead letters stand in ingest.events too, and were accepted at the offset of their letter: they do not count.
+
 Set-based, with one bitmap of offsets per partition and table, so that millions of events take seconds. What was
 accepted is what the log says, by its end offsets; what became of it is what the views say, by ingest coordinates. Found
 beside that: rows that changed since they were inserted (by their checksum), and rows that the log never had.
@@ -11,12 +13,12 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.topics import ROWS
+from schemas.topics import INGEST_EVENTS
 
 KINDS = {"stored": "events", "duplicates": "duplicates", "conflicts": "conflicts"}
 KEEPING_OUT = ("dedup", "sink.events", "sink.duplicates", "sink.conflicts")
 """Stages whose dead letter stands in an event's place, as long as nothing else does."""
-CHECKED = ("events", "duplicates", "conflicts", *ROWS)
+CHECKED = ("events", "duplicates", "conflicts", "bets", "sessions")
 """Tables whose rows carry a checksum."""
 MOST = 1000
 """Offsets of a partition that are listed for one kind of difference."""
@@ -27,6 +29,7 @@ UNION ALL SELECT ingest_partition, ingest_offset, 2 FROM duplicates WHERE ingest
 UNION ALL SELECT ingest_partition, ingest_offset, 3 FROM conflicts WHERE ingest_log = {log:Int64}
 UNION ALL SELECT assumeNotNull(ingest_partition), assumeNotNull(ingest_offset), 4 FROM dead_letters
     WHERE ingest_log = {log:Int64} AND ingest_offset IS NOT NULL AND stage IN {stages:Array(String)}
+UNION ALL SELECT partition, offset, 5 FROM replays WHERE topic = {topic:String} AND log = {log:Int64}
 """
 _BALANCE = f"""
 SELECT
@@ -36,6 +39,7 @@ SELECT
     bitmapCardinality(bitmapSubsetInRange(d, 0, log_end)) AS duplicates,
     bitmapCardinality(bitmapSubsetInRange(c, 0, log_end)) AS conflicts,
     bitmapCardinality(bitmapSubsetInRange(bitmapAndnot(l, known), 0, log_end)) AS dead_letters,
+    bitmapCardinality(bitmapSubsetInRange(bitmapAndnot(r, everything), 0, log_end)) AS replays,
     bitmapCardinality(bitmapSubsetInRange(everything, 0, log_end)) AS covered,
     bitmapToArray(subBitmap(twice, 0, {MOST})) AS doubled_at,
     bitmapCardinality(twice) + toUInt64(rows) - bitmapCardinality(s) - bitmapCardinality(d) - bitmapCardinality(c)
@@ -43,13 +47,14 @@ SELECT
 FROM
 (
     SELECT
-        p, s, d, c, l, rows, bitmapOr(bitmapOr(s, d), c) AS known, bitmapOr(known, l) AS everything,
+        p, s, d, c, l, r, rows, bitmapOr(bitmapOr(s, d), c) AS known, bitmapOr(known, l) AS everything,
         bitmapOr(bitmapAnd(s, bitmapOr(d, c)), bitmapAnd(d, c)) AS twice
     FROM
     (
         SELECT
             p, groupBitmapStateIf(o, kind = 1) AS s, groupBitmapStateIf(o, kind = 2) AS d,
-            groupBitmapStateIf(o, kind = 3) AS c, groupBitmapStateIf(o, kind = 4) AS l, countIf(kind < 4) AS rows
+            groupBitmapStateIf(o, kind = 3) AS c, groupBitmapStateIf(o, kind = 4) AS l,
+            groupBitmapStateIf(o, kind = 5) AS r, countIf(kind < 4) AS rows
         FROM ({_ROWS})
         GROUP BY p
     )
@@ -68,7 +73,8 @@ WHERE o >= transform(p, {{partitions:Array(UInt32)}}, {{ends:Array(UInt64)}}, to
 GROUP BY p, o ORDER BY o DESC LIMIT {MOST}
 """  # noqa: S608 - made of constants
 _LATER = """
-SELECT stage, count() AS letters FROM dead_letters WHERE stage NOT IN {stages:Array(String)} GROUP BY stage
+SELECT stage, count() AS letters FROM dead_letters
+WHERE stage NOT IN {stages:Array(String)} AND fate != 'replayed' GROUP BY stage
 """
 
 
@@ -95,6 +101,7 @@ class Balance:
     """What came in, what became of it, and every difference."""
 
     ingested: int = 0
+    """Accepted events: offsets of the log without those of replays."""
     stored: int = 0
     duplicates: int = 0
     conflicts: int = 0
@@ -106,7 +113,7 @@ class Balance:
     """Rows at offsets that the log has never had."""
     differences: list[Difference] = field(default_factory=list)
     later: dict[str, int] = field(default_factory=dict)
-    """Dead letters of later stages, by stage: the events are in their table, what follows from them is not."""
+    """Dead letters of later stages, but those replayed, by stage: what follows from their events is missing."""
 
     derived: dict[str, int] | None = None
     """What is wrong with bets and sessions, and how often; None: not compared, since records were on their way."""
@@ -131,7 +138,7 @@ class Auditor:
 
     def __init__(self, client: Client, log: int) -> None:
         self._client = client
-        self._common = {"log": log, "stages": list(KEEPING_OUT)}
+        self._common = {"log": log, "stages": list(KEEPING_OUT), "topic": INGEST_EVENTS.name}
 
     def balance(self, ends: Mapping[int, int]) -> Balance:
         """For the offsets before ``ends``, by partition. Only counts: ``explain`` says which offsets."""
@@ -141,6 +148,7 @@ class Auditor:
             for name in ("stored", "duplicates", "conflicts", "dead_letters", "doubled"):
                 setattr(found, name, getattr(found, name) + row[name])
             covered += row["covered"]
+            found.ingested -= row["replays"]
             stage = "in more than one table"
             found.differences += ranges("doubled", row["p"], row["doubled_at"], stage)
         found.missing = found.ingested - covered

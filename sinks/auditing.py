@@ -18,15 +18,16 @@ from runtime.kafka import LogReader
 from runtime.positions import Offsets, Positions
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
-from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, INPUTS, TOPICS
+from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
 from sinks.audit import Auditor, Balance, Difference, ranges
 from sinks.deep import differing
 from sinks.derived import compare
 from sinks.sink import GROUP as SINK
+from sinks.unrecorded import replays
 
 POLL = 0.5
 _TO_TABLES = [topic.name for topic in (EVENTS, DUPLICATES, CONFLICTS)]
-_TO_AGENTS = {topic.name for topic in INPUTS}
+_TO_AGENTS = {topic.name for topic in (INGEST_EVENTS, EVENTS, WAGERS)}
 _TO_SINK = {topic.name for topic in TOPICS if topic.table}
 _ALL = sorted(_TO_AGENTS | _TO_SINK)
 
@@ -58,7 +59,7 @@ class Audit:
     """One run of `sluice audit`."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
-        self._client = client
+        self._client, self._bootstrap = client, settings.kafka_address()
         self._positions = Positions(settings.kafka_address())
         self._kafka = LogReader(settings.kafka_address())
 
@@ -79,7 +80,8 @@ class Audit:
             await asyncio.sleep(POLL)
         beyond = await asyncio.to_thread(auditor.beyond, ends)
         _judge_beyond(balance, beyond, await self._ends())
-        await asyncio.to_thread(explain, auditor, balance, ends, progress)
+        missing = await self._missing(auditor, balance, ends) if balance.missing else {}
+        await asyncio.to_thread(explain, auditor, balance, missing, progress)
         balance.derived = await self._derived(until)
         if deep:
             known = {(each.partition, each.start) for each in balance.differences if each.what == "altered"}
@@ -87,6 +89,19 @@ class Audit:
             balance.differences += found
             balance.altered += sum((each.partition, each.start) not in known for each in found)
         return balance
+
+    async def _missing(self, auditor: Auditor, balance: Balance, ends: dict[int, int]) -> dict[int, list[int]]:
+        """Offsets that nothing accounts for, by partition; replays among them are taken out of the balance."""
+        found = {partition: await asyncio.to_thread(auditor.missing, partition, end) for partition, end in ends.items()}
+        replayed = await replays(
+            self._bootstrap, {partition: offsets for partition, offsets in found.items() if offsets}
+        )
+        count = sum(map(len, replayed.values()))
+        balance.missing, balance.ingested = balance.missing - count, balance.ingested - count
+        return {
+            partition: [offset for offset in offsets if offset not in replayed.get(partition, ())]
+            for partition, offsets in found.items()
+        }
 
     async def _derived(self, until: float) -> dict[str, int] | None:
         """Compared while nothing is on its way; None where that does not happen in time."""
@@ -145,11 +160,10 @@ def _judge_beyond(balance: Balance, rows: dict[int, list[int]], ends: dict[int, 
         balance.differences += ranges("beyond", partition, never, "the log has never had this offset")
 
 
-def explain(auditor: Auditor, balance: Balance, ends: dict[int, int], progress: Progress) -> None:
+def explain(auditor: Auditor, balance: Balance, missing: dict[int, list[int]], progress: Progress) -> None:
     """Adds to the balance which offsets differ and why."""
-    if balance.missing:
-        for partition, end in ends.items():
-            balance.differences += _missing(auditor.missing(partition, end), partition, progress)
+    for partition, offsets in missing.items():
+        balance.differences += _missing(offsets, partition, progress)
     if balance.doubled:
         balance.differences += auditor.repeated()
     for _, count, listed in auditor.altered():

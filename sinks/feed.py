@@ -133,7 +133,7 @@ def _is_for(record: Any, stages: Sequence[str]) -> bool:
 def origin_of(record: Any) -> bytes:
     """The header that says what ingest record caused this one; empty where there is none."""
     headers = record.headers
-    if headers and headers[0][0] == HEADER:
+    if len(headers) == 1 and headers[0][0] == HEADER:
         return headers[0][1]  # type: ignore[no-any-return]
     found = dict(headers)
-    return found.get(HEADER) or found.get(CAUSE) or b""
+    return found.get(CAUSE) or found.get(HEADER) or b""

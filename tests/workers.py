@@ -35,11 +35,12 @@ class Worker:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")} | own
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "Worker":
-        """Starts it, without waiting."""
+    def start(self, poisoned: str = "") -> "Worker":
+        """Starts it, without waiting; agents named in ``poisoned``, by commas, fail on b"poison" (tests/poison.py)."""
+        module, environment = ("tests.poison", {"POISONED": poisoned}) if poisoned else ("cli.worker", {})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.worker"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", module], env=self._environment | environment, stdout=log, stderr=log
             )
         return self
 

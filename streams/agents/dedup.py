@@ -11,6 +11,7 @@ from typing import Any
 
 from runtime.agent import Agent, Emit, State
 from runtime.changelog import Marker
+from runtime.origin import ingest_coordinates
 from runtime.settings import Settings
 from schemas.registry import EVENT, REPEAT
 from schemas.routing import route
@@ -39,7 +40,7 @@ def make(window: int) -> Agent:
                 if state.clock - first[3] <= window:
                     _repeat(record, state, emit, first, fingerprint)
                     return
-            state.put(event_id, _FIRST.pack(state.log, state.partition, record.offset, state.clock, fingerprint))
+            state.put(event_id, _FIRST.pack(*_place(record, state, emit), state.clock, fingerprint))
         emit.record(EVENTS, identity or event_id, value)
         if bet_key:
             emit.record(WAGERS, bet_key, value)
@@ -57,12 +58,20 @@ def make(window: int) -> Agent:
     )
 
 
+def _place(record: Any, state: State, emit: Emit) -> tuple[int, int, int]:
+    """Where the event stands in ingest.events; a replayed one where it stood at first."""
+    if emit.cause is not None:
+        return ingest_coordinates(emit.cause)
+    return state.log, state.partition, record.offset
+
+
 def _repeat(record: Any, state: State, emit: Emit, first: tuple[Any, ...], fingerprint: bytes) -> None:
     same = fingerprint == first[4]
     repeat: dict[str, Any] = dict(zip(_REPEATED, _read_repeated(record.value), strict=True))
     if same:
         repeat["payload"] = None
-    repeat |= {"ingest_log": state.log, "ingest_partition": state.partition, "ingest_offset": record.offset}
+    names = ("ingest_log", "ingest_partition", "ingest_offset")
+    repeat |= zip(names, _place(record, state, emit), strict=True)
     repeat |= dict(zip(("first_ingest_log", "first_ingest_partition", "first_ingest_offset"), first, strict=False))
     emit.record(DUPLICATES if same else CONFLICTS, record.key, REPEAT.encode(repeat))
 
