@@ -22,6 +22,9 @@ Page = Callable[[], Awaitable[Answer]]
 GONE = 499
 """What the metrics call a request whose client left before it was complete."""
 
+READY = "GET /ready"
+"""A probe, whose answer is nobody's failure: no line in the log."""
+
 _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 
 
@@ -102,7 +105,7 @@ class App:
 
     def _tell(self, told: Told, status: int, request_id: str, seconds: float) -> None:
         REQUESTS.add(told.dialect, told.route, status, seconds)
-        if status >= 400:
+        if status >= 400 and told.route != READY:
             level = logging.WARNING if status >= 500 and told.dialect else logging.INFO
             log.log(
                 level,
