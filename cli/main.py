@@ -31,6 +31,7 @@ COMMANDS = {
     "trace": "where an event is, and why it went no further",
     "dlq": "dead letters: list, show, replay, discard",
     "replay": "computes an agent's state and rows again",
+    "new": "scaffolds an agent, its table and its test",
 }
 COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
 """Settings that are flags of every command."""

@@ -27,7 +27,7 @@ from runtime.kafka import Log
 from runtime.partition import PartitionState, Place
 from runtime.producer import Outbox
 from runtime.step import Stepper
-from runtime.store import META, StateDamaged, Store
+from runtime.store import META, OFFSET, StateDamaged, Store
 from schemas.keys import partition_of
 from schemas.topics import DEAD_LETTERS, Topic, changelog
 
@@ -308,6 +308,12 @@ class Run:
     def records(self, topic: Topic) -> list[Record]:
         """What stands in a topic, partition by partition."""
         return [record for i in range(self.broker.partitions) for record in self.broker.log(topic.name, i)]
+
+    def state(self, name: str, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values in the state of an agent's current worker."""
+        store = self._members[name][-1].states[partition].store
+        assert store is not None
+        return ((key, value[OFFSET:]) for key, value in store.scan(b"\x01", b"\xff" * 64))
 
     def rows(self, topic: Topic, *by: str) -> list[dict[str, Any]]:
         """A topic's rows as ClickHouse collapses them: the highest version of each, told apart by ``by``."""
