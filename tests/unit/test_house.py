@@ -22,8 +22,8 @@ PACKAGES = {
 """What each package may import of the tree."""
 OURS = {*PACKAGES, "bench", "docs", "tests"}
 SOURCES = sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))
-LONGEST = 420
-"""Lines of a module."""
+LONGEST = 400
+"""Lines of a module; a test's may have more, as they are read one test at a time."""
 
 UNSTEADY = {"datetime", "os", "platform", "random", "secrets", "socket", "threading", "time", "uuid"}
 """Modules by which an agent could see a clock, chance or its machine."""
@@ -129,7 +129,8 @@ def test_a_gap_between_migrations_is_found(tmp_path: Path) -> None:
 
 
 def test_modules_are_short() -> None:
-    long = {here(path): count for path in SOURCES if (count := path.read_text().count("\n")) > LONGEST}
+    product = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    long = {here(path): count for path in product if (count := path.read_text().count("\n")) > LONGEST}
     assert long == {}
 
 
