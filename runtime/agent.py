@@ -22,7 +22,10 @@ from runtime.changelog import DELETE, PUT, Change, Marker
 from runtime.origin import CAUSE, HEADER, place
 from runtime.store import OFFSET
 from schemas.keys import partition_of
-from schemas.topics import Topic
+from schemas.topics import MAX_MESSAGE_BYTES, Topic
+
+MAX_VALUE = MAX_MESSAGE_BYTES - 128 * 1024
+"""Bytes of an output's or a state's value, so that Kafka takes it with all that is around it, compressed or not."""
 
 Add = Callable[[str, int, bytes | None, bytes | None, list[tuple[str, bytes]], int], None]
 """(topic, partition, key, value, headers, timestamp in milliseconds)."""
@@ -39,6 +42,13 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class TooLarge(ValueError):  # noqa: N818
+    """An output or a state is more than Kafka takes."""
+
+    def __init__(self, size: int, what: str) -> None:
+        super().__init__(f"{what} of {size} bytes is more than the {MAX_VALUE} that a record can hold")
 
 
 class Cursor(Protocol):
@@ -106,7 +116,9 @@ class State:
         return None if stored is None else stored[OFFSET:]
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Sets a value. The empty key is the runtime's."""
+        """Sets a value. The empty key is the runtime's. Raises TooLarge."""
+        if len(value) > MAX_VALUE:
+            raise TooLarge(len(value), "a state")
         if self._ordered is not None and key not in self.changes:
             insort(self._ordered, key)
         self.changes[key] = (PUT, key, value, self.offset)
@@ -137,9 +149,12 @@ class State:
         self._kept[key] = pack
 
     def close(self) -> None:
-        """Packs what was kept."""
+        """Packs what was kept. Raises TooLarge."""
         for key, pack in self._kept.items():
-            self.changes[key] = (PUT, key, pack(self._objects[key]), self.offset)
+            value = pack(self._objects[key])
+            if len(value) > MAX_VALUE:
+                raise TooLarge(len(value), "a state")
+            self.changes[key] = (PUT, key, value, self.offset)
         self._kept.clear()
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -217,7 +232,9 @@ class Emit:
         self.offset, self._timestamp, self.cause, self._trace, self._index = offset, timestamp, cause, trace, 0
 
     def record(self, topic: Topic, key: bytes, value: bytes) -> None:
-        """Appends a record to ``topic``, in the partition of its key."""
+        """Appends a record to ``topic``, in the partition of its key. Raises TooLarge."""
+        if len(value) > MAX_VALUE:
+            raise TooLarge(len(value), "an output")
         name, index = topic.name, self._index
         self._index = index + 1
         headers = [(HEADER, self._source + place(self.offset, index))]
@@ -238,12 +255,15 @@ class Emit:
         self._rows[topic.name, row_id] = (value["offset"], index, self._timestamp, topic, key, value)
 
     def close(self) -> None:
-        """Writes the rows, in the order of their origins."""
+        """Writes the rows, in the order of their origins. Raises TooLarge."""
         for offset, index, timestamp, topic, key, value in sorted(self._rows.values(), key=_order):
             assert topic.value is not None
             headers = [(HEADER, self._source + place(offset, index))]
             partition = partition_of(key, self._partitions[topic.name])
-            self._add(topic.name, partition, key, topic.value.encode(value), headers, timestamp)
+            encoded = topic.value.encode(value)
+            if len(encoded) > MAX_VALUE:
+                raise TooLarge(len(encoded), "a row")
+            self._add(topic.name, partition, key, encoded, headers, timestamp)
         self._rows.clear()
 
 

@@ -62,6 +62,8 @@ COORDINATES = struct.Struct(">qI")
 
 def ingest_coordinates(header: bytes) -> tuple[int, int, int]:
     """(log, partition, offset) of the input record, as the sink wants it for every event. Raises OriginError."""
+    if not header:
+        raise OriginError(f"the header {HEADER} is missing: no agent wrote this record")
     if len(header) < _SOURCE.size + PLACE or header[0] != _FORMAT:
         raise OriginError(f"not an origin: {header.hex()}")
     log, partition = COORDINATES.unpack_from(header, 5)

@@ -115,10 +115,7 @@ class PartitionState:
         begin, end = await kafka.bounds(changelog.topic, self.partition)
         if self.position > end:
             raise ChangelogError(f"the store knows {changelog.topic} up to {self.position}, but it ends at {end}")
-        if self.position < begin:
-            if not self._from_start:
-                raise ChangelogError(f"{changelog.topic} begins at {begin}, behind the store's {self.position}")
-            self.position = begin
+        self.position = max(self.position, begin)  # if what lay between matters, the next group does not follow
         async for offset, value in kafka.read(changelog.topic, self.partition, self.position, end):
             group = self._reader.add(value)
             self.position = offset + 1

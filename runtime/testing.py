@@ -14,7 +14,7 @@ Kafka's log, the disk, and the death of a process.
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -149,15 +149,15 @@ class _Batch:
 class Fault:
     """Counts durable operations and crashes at the one that is asked for; odd points lie behind the operation."""
 
-    def __init__(self, at: int | None) -> None:
-        self._left = at
+    def __init__(self) -> None:
+        self.left: int | None = None
 
     def operation(self) -> None:
         """One is about to happen, or has just happened."""
-        if self._left is not None:
-            if self._left <= 0:
+        if self.left is not None:
+            if self.left <= 0:
                 raise Crash
-            self._left -= 1
+            self.left -= 1
 
 
 class _Batches(list[Any]):
@@ -197,6 +197,14 @@ class Member:
     folder: Path
     states: dict[int, PartitionState] = field(default_factory=dict)
     carriers: dict[int, Carrier | None] = field(default_factory=dict)
+    fault: Fault = field(default_factory=Fault)
+
+
+class _Eager(Carrier):
+    """Carries however short the log is: a worker may have been paused just when it was about to."""
+
+    def due(self) -> bool:
+        return self._state.store is not None
 
 
 _MACHINES = count()
@@ -233,46 +241,46 @@ class Run:
 
         With ``crash`` it dies at that point of its durable operations, and begins anew on its disk.
         """
+        self._act(name, zombie, crash, lambda member: self._work(member, most, batch))
+
+    def carry(self, name: str, crash: int | None = None, zombie: int = 0) -> None:
+        """Lets a worker carry its changelogs' tails forward, as it does between batches, with what it knows by now."""
+        self._act(name, zombie, crash, self._carry)
+
+    def _act(
+        self, name: str, zombie: int, crash: int | None, act: Callable[[Member], Coroutine[Any, Any, None]]
+    ) -> None:
         members = self._members[name]
         member = members[max(0, len(members) - 1 - zombie)]
-        fault = Fault(crash)
+        member.fault.left = crash
         try:
-            asyncio.run(self._work(member, most, batch, fault))
+            asyncio.run(act(member))
         except Crash:
             members[members.index(member)] = Member(member.agent, member.folder)
 
-    def carry(self, name: str, zombie: int = 0) -> None:
-        """Lets a worker carry its changelogs' tails forward, as it does between batches, with what it knows by now."""
-        members = self._members[name]
-        member = members[max(0, len(members) - 1 - zombie)]
-        asyncio.run(self._carry(member))
-
     async def _carry(self, member: Member) -> None:
-        outlet: Any = MemoryOutlet(self.broker, Fault(None))
+        outlet: Any = MemoryOutlet(self.broker, member.fault)
         for partition, carrier in member.carriers.items():
             state = member.states[partition]
-            if carrier is not None and isinstance(state.store, MemoryStore):
-                state.store.fault = outlet.fault
+            if carrier is not None and state.store is not None:
                 try:
-                    await carrier.advance(outlet, self.broker)
+                    await _Eager(state).advance(outlet, self.broker)
                 except StateDamaged:
                     state.drop()
                     await state.open(self.broker, self._log)
 
-    async def _work(self, member: Member, most: int, batch: int, fault: Fault) -> None:
+    async def _work(self, member: Member, most: int, batch: int) -> None:
         agent = member.agent
-        outlet: Any = MemoryOutlet(self.broker, fault)
+        outlet: Any = MemoryOutlet(self.broker, member.fault)
         names = {topic.name for topic in (*agent.outputs, DEAD_LETTERS)}
         for partition in range(self.broker.partitions):
             state = member.states.get(partition)
             log = Log(changelog(agent.name, agent.retention).name, 1)
             if state is None:
-                place = Place(member.folder / str(partition), log, fault, MemoryStore)  # type: ignore[arg-type]
+                place = Place(member.folder / str(partition), log, member.fault, MemoryStore)  # type: ignore[arg-type]
                 state = member.states[partition] = PartitionState(agent, partition, place)
                 member.carriers[partition] = None if agent.retention is not None else Carrier(state)
                 await state.open(self.broker, self._log)
-            assert isinstance(state.store, MemoryStore)
-            state.store.fault = fault
             stepper = Stepper(agent, dict.fromkeys(names, self.broker.partitions), partition, self._limit)
             start = state.marker.applied + 1
             records = self.broker.log(agent.source.name, partition)[start : start + most]
@@ -295,15 +303,12 @@ class Run:
             await boxes[-1].deliver()
             try:
                 await state.commit(result.changes.values(), result.marker, outlet, self.broker)
+                state.sweep(result.read)
+                if carrier is not None and carrier.due():
+                    await carrier.advance(outlet, self.broker)
             except StateDamaged:
                 state.drop()
                 await state.open(self.broker, self._log)
-                assert isinstance(state.store, MemoryStore)
-                state.store.fault = outlet.fault
-                continue
-            state.sweep(result.read)
-            if carrier is not None and carrier.due():
-                await carrier.advance(outlet, self.broker)
 
     def records(self, topic: Topic) -> list[Record]:
         """What stands in a topic, partition by partition."""
