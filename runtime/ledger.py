@@ -56,3 +56,11 @@ class Ledger:
         """Offset of the next record to be fetched; None while it is not known."""
         found = await self._app.consumer.position(tp)
         return None if found is None else int(found)
+
+    def end(self, tp: TP) -> int | None:
+        """Where the log ended when it was fetched from last; None while that is not known."""
+        try:
+            found = self._app.consumer.highwater(tp)
+        except AssertionError:  # aiokafka's own: the partition is no longer ours
+            return None
+        return None if found is None else int(found)

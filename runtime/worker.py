@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class Worker:
 
     async def start(self) -> None:
         """Joins the group and begins to work."""
+        metrics.LAG.measure = self.lags
         self._schemas.start()
         for agent in self._agents:
             self._ledger.register(agent.name, agent.source.name)
@@ -168,6 +169,13 @@ class Worker:
             for (name, tp), lane in self._lanes.items()
             if name == agent and lane.opened
         }
+
+    def lags(self) -> Iterator[tuple[str, int, int]]:
+        """(agent, partition, records that it has yet to apply), of the open lanes whose log's end is known."""
+        for (name, tp), lane in self._lanes.items():
+            end = self._ledger.end(tp)
+            if lane.opened and end is not None:
+                yield name, tp.partition, max(0, end - lane.state.marker.applied - 1)
 
     async def stop(self) -> None:
         """Finishes the batches at hand, commits, leaves the group and closes the state."""
