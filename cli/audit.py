@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from runtime.settings import Settings
+from runtime.table import TableError
 from sinks.audit import Balance
 from sinks.auditing import Audit
 from sinks.clickhouse import Refused, Unreachable, connect
@@ -41,7 +42,7 @@ def run(settings: Settings, wait: float = 0.0, deep: bool = False, json: bool = 
     """Exit code: 0 balanced, 1 not balanced or not to be found out."""
     try:
         balance = asyncio.run(_run(settings, wait, deep))
-    except (Unreachable, Refused) as error:
+    except (Unreachable, Refused, TableError) as error:
         print(error, file=sys.stderr)
         return 1
     except KafkaError as error:

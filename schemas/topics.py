@@ -12,6 +12,7 @@ from schemas.registry import (
     DEAD_LETTER,
     EPOCH,
     EVENT,
+    FORGOTTEN,
     REGISTERED_EVENT,
     REJECTION,
     REPEAT,
@@ -88,6 +89,10 @@ CONTROL_EPOCHS = Topic(
     "control.epochs", EPOCH, "rebuilt partitions of agents", None, compacted=True, single=True, table="agent_epochs"
 )
 
+CONTROL_FORGOTTEN = Topic(
+    "control.forgotten", FORGOTTEN, "persons who were erased, by digest", None, compacted=True, single=True
+)
+
 
 def _rows(kind: RecordType) -> Topic:
     source = kind.latest.source
@@ -100,7 +105,7 @@ BETS, SESSIONS = ROWS["bets"], ROWS["sessions"]
 
 TOPICS = (
     INGEST_EVENTS, EVENTS, WAGERS, TOUCHES, *ROWS.values(), DUPLICATES, CONFLICTS, REJECTIONS, DEAD_LETTERS,
-    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS, CONTROL_EPOCHS,
+    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS, CONTROL_EPOCHS, CONTROL_FORGOTTEN,
 )  # fmt: skip
 INPUTS = tuple(topic for topic in TOPICS if topic.name in {made.source for made in TOPICS})
 """The topics that agents read."""

@@ -4,7 +4,7 @@ Traffic may flow: what was accepted when the audit began is judged, and nothing 
 taken again until it does, until the time is over, or until every stage has gone past what is judged, since then nothing
 will change any more.
 
-Errors: KafkaError, OSError; ClickHouse's.
+Errors: KafkaError, TableError, OSError; ClickHouse's.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
-from runtime.kafka import LogReader
+from runtime.forgotten import Forgotten
+from runtime.kafka import Log, LogReader
 from runtime.positions import Offsets, Positions
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
@@ -26,6 +27,7 @@ from sinks.sink import GROUP as SINK
 from sinks.unrecorded import replays
 
 POLL = 0.5
+READ_LIMIT = 30.0
 _TO_TABLES = [topic.name for topic in (EVENTS, DUPLICATES, CONFLICTS)]
 _TO_AGENTS = {topic.name for topic in (INGEST_EVENTS, EVENTS, WAGERS)}
 _TO_SINK = {topic.name for topic in TOPICS if topic.table}
@@ -85,7 +87,7 @@ class Audit:
         balance.derived = await self._derived(until)
         if deep:
             known = {(each.partition, each.start) for each in balance.differences if each.what == "altered"}
-            found = await differing(self._kafka, self._client, log, ends)
+            found = await self._differing(log, ends)
             balance.differences += found
             balance.altered += sum((each.partition, each.start) not in known for each in found)
         return balance
@@ -102,6 +104,15 @@ class Audit:
             partition: [offset for offset in offsets if offset not in replayed.get(partition, ())]
             for partition, offsets in found.items()
         }
+
+    async def _differing(self, log: Log, ends: dict[int, int]) -> list[Difference]:
+        forgotten = Forgotten(self._bootstrap)
+        forgotten.table.start()
+        try:
+            await forgotten.table.refresh(READ_LIMIT)
+            return await differing(self._kafka, self._client, log, ends, forgotten)
+        finally:
+            await forgotten.table.stop()
 
     async def _derived(self, until: float) -> dict[str, int] | None:
         """Compared while nothing is on its way; None where that does not happen in time."""

@@ -16,10 +16,12 @@ from typing import Any
 
 from clickhouse_connect.datatypes.registry import get_from_name
 
+from runtime.forgotten import Forgotten
 from runtime.origin import CAUSE, HEADER, LETTER
 from schemas.codec import UnsupportedSchema, compile_decoder
 from schemas.registry import RecordType
 from schemas.topics import Topic
+from sinks.erasure import scrubber
 from sinks.properties import storable
 from sinks.table import Column, Columns, Table
 from sinks.wire import JsonText, wire_type
@@ -57,8 +59,13 @@ class Feed(ABC):
 class RecordFeed(Feed):
     """One row per record."""
 
-    def __init__(self, topic: Topic, schema: Schema, also: Sequence[str] = ()) -> None:
-        """``also`` names fields that are read although the table has no column for them."""
+    def __init__(
+        self, topic: Topic, schema: Schema, also: Sequence[str] = (), forgotten: Forgotten | None = None
+    ) -> None:
+        """``also`` names fields that are read although the table has no column for them.
+
+        Rows of persons who are ``forgotten`` are stored without what tells who it was.
+        """
         assert topic.value is not None
         assert topic.table is not None
         self.topic = topic
@@ -71,6 +78,7 @@ class RecordFeed(Feed):
         needed = {part for name in self._derived for part in _DERIVED[name]} | set(also)
         self._names = [*self._fields, *sorted(needed - set(self._fields))]
         self._decode = columnar(topic.value, self._names)
+        self._forgotten, self._scrub = forgotten, scrubber(topic.name, self._names)
         self._json = [name for name in self._fields if columns[name].startswith("JSON")]
         sent = [
             Column(name, JsonText.of(columns[name]) if name in self._json else wire_type(fields[name]))
@@ -93,6 +101,8 @@ class RecordFeed(Feed):
             found["is_deleted"] = [int(withdrawn) for withdrawn in found["withdrawn"]]
         for name in self._json:
             found[name] = storable(found[name])
+        if self._forgotten and self._scrub is not None:
+            self._scrub(found, self._forgotten)
         return found
 
     def columns(self, read: dict[str, Any]) -> Columns:

@@ -6,6 +6,7 @@ from typing import Any
 
 from clickhouse_connect.datatypes.registry import get_from_name
 
+from runtime.forgotten import Forgotten
 from runtime.origin import ingest_coordinates
 from runtime.settings import Settings
 from schemas.topics import EVENTS, SESSIONS, TOPICS
@@ -22,9 +23,9 @@ class EventFeed(RecordFeed):
 
     _added = _columns(ingest_log="Int64", ingest_partition="UInt32", ingest_offset="UInt64", is_late="Bool")
 
-    def __init__(self, schema: Schema, lateness: int) -> None:
+    def __init__(self, schema: Schema, lateness: int, forgotten: Forgotten | None) -> None:
         """``lateness`` in milliseconds: received longer than this after it happened, an event is late."""
-        super().__init__(EVENTS, schema)
+        super().__init__(EVENTS, schema, forgotten=forgotten)
         self._lateness = lateness
         (table,) = self.tables
         self.tables = (Table(table.view, (*table.columns, *self._added)),)
@@ -47,8 +48,8 @@ class SessionFeed(RecordFeed):
         ingest_offset="UInt64", session_id="UUID", version="UInt64", partition="UInt32",
     )  # fmt: skip
 
-    def __init__(self, schema: Schema) -> None:
-        super().__init__(SESSIONS, schema, also=("assigned",))
+    def __init__(self, schema: Schema, forgotten: Forgotten | None) -> None:
+        super().__init__(SESSIONS, schema, also=("assigned",), forgotten=forgotten)
         stored("assignments", schema)
         self.tables = (*self.tables, Table("assignments", self._assigned))
 
@@ -65,10 +66,12 @@ class SessionFeed(RecordFeed):
         return [(self.columns(read), list(records)), (columns, list(causes))]
 
 
-def feeds(schema: Schema, settings: Settings) -> list[Feed]:
-    """A feed for every topic that has a table. Raises MissingTable."""
+def feeds(schema: Schema, settings: Settings, forgotten: Forgotten | None = None) -> list[Feed]:
+    """A feed for every topic that has a table, which takes out what is of the ``forgotten``. Raises MissingTable."""
     special: dict[str, Feed] = {
-        EVENTS.name: EventFeed(schema, int(settings.lateness * 1000)),
-        SESSIONS.name: SessionFeed(schema),
+        EVENTS.name: EventFeed(schema, int(settings.lateness * 1000), forgotten),
+        SESSIONS.name: SessionFeed(schema, forgotten),
     }
-    return [special.get(topic.name) or RecordFeed(topic, schema) for topic in TOPICS if topic.table]
+    return [
+        special.get(topic.name) or RecordFeed(topic, schema, forgotten=forgotten) for topic in TOPICS if topic.table
+    ]

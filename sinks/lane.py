@@ -52,6 +52,8 @@ class Tools:
     """Appends dead letters and returns when they are acknowledged."""
     learn: Callable[[], Awaitable[None]]
     """Reads control.schemas to its end."""
+    recall: Callable[[], Awaitable[None]]
+    """Reads control.forgotten to its end."""
     fail: Callable[[BaseException], None]
     """Ends the sink."""
     buffer: int
@@ -200,6 +202,7 @@ class Lane:
         while turn == self._turn:
             try:
                 started = time.perf_counter()
+                await self._tools.recall()  # `sluice forget` relies on it: what is read from here on knows who it was
                 blocks, bad = await asyncio.get_running_loop().run_in_executor(
                     self._tools.pool, store, self._feed, records, self._tools.writer, learnt
                 )

@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from faust.types import TP
 
 from runtime.app import BatchApp, batch_app, raw_topic
+from runtime.forgotten import Forgotten
 from runtime.kafka import LogReader
 from runtime.positions import Positions
 from runtime.producer import Outlet
@@ -35,6 +36,7 @@ class Sink:
         self._outlet = Outlet(settings.kafka_address(), settings.produce_timeout)
         self._kafka = LogReader(settings.kafka_address())
         self._schemas = follow(settings.kafka_address())
+        self._forgotten = Forgotten(settings.kafka_address())
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._burial: Burial | None = None
@@ -54,7 +56,7 @@ class Sink:
         if self._client is None:
             self._client = await asyncio.to_thread(connect, settings)
         schema = await asyncio.to_thread(columns_of, self._client, settings.clickhouse_database)
-        found = feeds(schema, settings)
+        found = feeds(schema, settings, self._forgotten)
         logs = await self._kafka.logs([feed.topic.name for feed in found])
         letters = (await self._kafka.partitions([DEAD_LETTERS.name]))[DEAD_LETTERS.name]
         await publish(await self._outlet.producer())
@@ -66,6 +68,7 @@ class Sink:
             consumer=lambda: self.app.consumer,
             bury=self._bury,
             learn=self._learn,
+            recall=self._recall,
             fail=self._fail,
             buffer=settings.sink_buffer,
             accepted_loss=settings.accept_loss,
@@ -75,6 +78,7 @@ class Sink:
     async def start(self) -> None:
         """Joins the group and begins to work."""
         self._schemas.start()
+        self._forgotten.table.start()
         for lane in self.lanes:
             self.app.agent(raw_topic(self.app, lane.name), name=f"sink.{lane.name}")(self._body(lane))
             lane.start()
@@ -114,6 +118,9 @@ class Sink:
     async def _learn(self) -> None:
         await self._schemas.refresh(self._settings.produce_timeout)
 
+    async def _recall(self) -> None:
+        await self._forgotten.table.refresh(self._settings.produce_timeout)
+
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
@@ -142,5 +149,6 @@ class Sink:
             self._client.close()
         await self._positions.close()
         await self._schemas.stop()
+        await self._forgotten.table.stop()
         await self._outlet.stop()
         await self._kafka.stop()

@@ -1,100 +1,26 @@
 """`sluice dlq` on the whole pipeline: letters of agents and of the sink, replayed once mended, each event once."""
 
 import base64
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.settings import load
 from schemas.registry import EVENT
 from schemas.topics import INGEST_EVENTS
-from tests import servers
 from tests.events import event
 from tests.kafka import produce_records
-from tests.sinks import FailingClickHouse, SinkProcess, Warehouse, until
-from tests.workers import Pipeline, Worker
-
-
-@dataclass
-class Stack:
-    """Everything but the gateway."""
-
-    kafka: str
-    clickhouse: FailingClickHouse
-    pipeline: Pipeline
-    warehouse: Warehouse
-    worker: Worker
-    sink: SinkProcess
-
-    def sluice(self, *arguments: str, **variables: str) -> tuple[int, Any, str]:
-        """Exit code, JSON of what was printed where it was asked for, and all that was printed."""
-        addresses = ["--kafka", self.kafka, "--clickhouse", self.clickhouse.address]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments, *addresses],
-            capture_output=True, text=True, timeout=120, env=environment | variables, check=False,
-        )  # fmt: skip
-        found = json.loads(done.stdout) if "--json" in arguments and done.stdout else None
-        return done.returncode, found, done.stdout + done.stderr
-
-    def dlq(self, *arguments: str) -> Any:
-        """JSON of a `sluice dlq` command that succeeds."""
-        code, found, printed = self.sluice("dlq", *arguments, "--json")
-        assert code == 0, printed
-        return found
-
-    def audit(self) -> dict[str, Any]:
-        """The balance, which must hold."""
-        code, found, printed = self.sluice("audit", "--json", "--wait", "60")
-        logs = self.worker.log.read_text()[-1500:] + self.sink.log.read_text()[-1500:]
-        assert (code, found["balanced"]) == (0, True), (printed, logs)
-        return found  # type: ignore[no-any-return]
-
-    def letters(self, count: int, *filters: str) -> list[dict[str, Any]]:
-        """The letters that the filters find, once there are so many."""
-        until(lambda: self.dlq("list", *filters)["count"] >= count, 60, [self.worker.log, self.sink.log])
-        found: list[dict[str, Any]] = self.dlq("list", *filters)["letters"]
-        assert len(found) == count
-        return found
-
-    def change(self, poisoned: str) -> None:
-        """The worker ends, and begins anew with other agents poisoned."""
-        assert self.worker.stop() == 0
-        self.worker.start(poisoned)
-
-    def count(self, table: str, where: str) -> int:
-        """Rows of a view."""
-        return int(self.warehouse.value(f"SELECT count() FROM {table} WHERE {where}"))
+from tests.sinks import until
+from tests.whole import Whole, whole
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder: Path = tmp_path_factory.mktemp("dlq")
-    clickhouse = FailingClickHouse(folder / "clickhouse")
-    clickhouse.start()
-    with servers.embedded_kafka() as kafka:
-        pipeline = Pipeline(kafka, 2)
-        warehouse = Warehouse(load(clickhouse=clickhouse.address))
-        worker, sink = Worker(kafka, folder), SinkProcess(kafka, clickhouse.address, folder)
-        try:
-            worker.start("dedup,pairing")
-            sink.start()
-            yield Stack(kafka, clickhouse, pipeline, warehouse, worker, sink)
-        finally:
-            sink.stop()
-            worker.stop()
-            warehouse.client.close()
-            clickhouse.stop()
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    with whole(tmp_path_factory.mktemp("dlq"), "dedup,pairing") as found:
+        yield found
 
 
-def test_a_letter_of_dedup_is_replayed_to_its_old_place(stack: Stack) -> None:
+def test_a_letter_of_dedup_is_replayed_to_its_old_place(stack: Whole) -> None:
     good = [event(nth=i, dedup=f"good{i}", player_id="p") for i in range(20)]
     bad = [event(nth=i, dedup=f"bad{i}", player_id="poison", amount=i, event_name="deposit") for i in range(3)]
     stack.pipeline.ingest([*good, *bad])
@@ -134,14 +60,14 @@ def test_a_letter_of_dedup_is_replayed_to_its_old_place(stack: Stack) -> None:
     assert stack.sluice("audit", "--deep", "--json")[0] == 0
 
 
-def test_a_replay_that_was_not_recorded_is_found_in_the_log(stack: Stack) -> None:
+def test_a_replay_that_was_not_recorded_is_found_in_the_log(stack: Whole) -> None:
     before = stack.audit()
     stack.warehouse.client.command("TRUNCATE TABLE replays_rows")
     found = stack.audit()
     assert (found["ingested"], found["missing"]) == (before["ingested"], 0)
 
 
-def test_a_letter_of_a_later_stage_is_for_that_stage_alone(stack: Stack) -> None:
+def test_a_letter_of_a_later_stage_is_for_that_stage_alone(stack: Whole) -> None:
     before = stack.audit()
     bet = event(event_name="bet", amount=7, transaction_id="poison-1", player_id="q", currency="EUR", dedup="b1")
     stack.pipeline.ingest([bet])
@@ -160,11 +86,11 @@ def test_a_letter_of_a_later_stage_is_for_that_stage_alone(stack: Stack) -> None
     assert stack.count("events", "transaction_id = 'poison-1'") == 1
 
 
-def _fate(stack: Stack, letter: dict[str, Any]) -> str:
+def _fate(stack: Whole, letter: dict[str, Any]) -> str:
     return str(stack.dlq("list", "--id", letter["letter_id"])["letters"][0]["fate"])
 
 
-def test_a_row_that_clickhouse_refused_is_stored_once_it_takes_it(stack: Stack) -> None:
+def test_a_row_that_clickhouse_refused_is_stored_once_it_takes_it(stack: Whole) -> None:
     client = stack.warehouse.client
     client.command("ALTER TABLE events_rows ADD CONSTRAINT good CHECK event_name != 'refused'")
     stack.pipeline.ingest([event(event_name="refused", dedup="r1", player_id="r")])
@@ -183,7 +109,7 @@ def test_a_row_that_clickhouse_refused_is_stored_once_it_takes_it(stack: Stack) 
     assert place["ingest_offset"] == letter["ingest_offset"]
 
 
-def test_a_letter_that_goes_in_circles_is_noticed(stack: Stack) -> None:
+def test_a_letter_that_goes_in_circles_is_noticed(stack: Whole) -> None:
     produce_records(stack.kafka, [(INGEST_EVENTS.name, 0, b"k", b"no event", [("traceparent", b"00-a-b-01")])])
     stack.letters(1, "--error", "DecodeError")
     for attempt in range(1, 4):
@@ -202,7 +128,7 @@ def test_a_letter_that_goes_in_circles_is_noticed(stack: Stack) -> None:
     assert stack.audit()["dead_letters"] == 1
 
 
-def test_what_a_person_gets_wrong_is_said(stack: Stack) -> None:
+def test_what_a_person_gets_wrong_is_said(stack: Whole) -> None:
     code, _, printed = stack.sluice("dlq", "replay")
     assert (code, "say which letters" in printed) == (2, True)
     code, _, printed = stack.sluice("dlq", "list", "--since", "yesterday")
