@@ -30,6 +30,7 @@ COMMANDS = {
     "audit": "whether everything that was accepted is where it belongs",
     "trace": "where an event is, and why it went no further",
     "dlq": "dead letters: list, show, replay, discard",
+    "forget": "takes a person out of everything that is stored",
     "replay": "computes an agent's state and rows again",
     "new": "scaffolds an agent, its table and its test",
 }
