@@ -102,14 +102,14 @@ def _run(name: str, given: list[str]) -> int:
     options = {option: value for option, value in vars(parser.parse_args(rest)).items() if option not in flags}
     try:
         settings = load(**vars(found))
+        if not getattr(module, "ALONE", False):
+            from cli.stack import found_by
+
+            settings = found_by(settings)
+        return int(module.run(settings, **options))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    if not getattr(module, "ALONE", False):
-        from cli.stack import found_by
-
-        settings = found_by(settings)
-    return int(module.run(settings, **options))
 
 
 def _flags(command: str, names: Sequence[str]) -> argparse.ArgumentParser:

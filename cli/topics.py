@@ -15,8 +15,9 @@ from runtime.settings import Settings
 from runtime.topics import Found, Topics, TopicsRefused
 from schemas.topics import TOPICS, Topic, changelog
 from streams.agents import exact_agents
+from streams.plain import plain_agents
 
-FLAGS = ("partitions", "replication", "min_insync_replicas")
+FLAGS = ("partitions", "replication", "min_insync_replicas", "plain")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def all_topics(settings: Settings) -> list[Topic]:
-    """Every topic of an installation: the contract's, and the changelog of each stateful agent."""
-    return [*TOPICS, *(changelog(agent.name, agent.retention) for agent in exact_agents(settings))]
+    """Every topic of an installation: the contract's, and the changelogs of agents. Raises SettingsError."""
+    exact = [changelog(agent.name, agent.retention) for agent in exact_agents(settings)]
+    return [*TOPICS, *exact, *(topic for agent in plain_agents(settings) for topic in agent.changelogs())]
 
 
 def run(settings: Settings, check: bool = False, apply: bool = False, json: bool = False) -> int:

@@ -84,6 +84,10 @@ AGENT_LETTERS = Counter("sluice_agent_dead_letters", "Records that became dead l
 AGENT_BATCH_SECONDS = Histogram(
     "sluice_agent_batch_seconds", "From a batch's first step to its durable state", ["agent"], buckets=_FAST
 )
+PLAIN_EVENTS = Counter(
+    "sluice_agent_plain_events", "Events that a plain agent has seen; a repeat counts again", ["agent"]
+)
+PLAIN_ALERTS = Counter("sluice_agent_plain_alerts", "What a plain agent had to tell; a repeat counts again", ["agent"])
 
 # Sink
 SINK_ROWS = Counter("sluice_sink_rows", "Rows inserted; a repeat counts again", ["table"])

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     rebuild: str | None = Field(
         None, description="Agent whose changelog is gone and whose state shall be computed again from the log"
     )
+    plain: str = Field(
+        "",
+        pattern="^([a-z0-9_]+(,[a-z0-9_]+)*)?$",
+        description="Plain Faust agents that a worker runs beside the exact ones: names, with commas",
+    )
     accept_loss: Annotated[tuple[int, int] | None, NoDecode] = Field(
         None, description="Offsets FROM-TO of an input deleted before it was read, which a person accepts to lose"
     )
