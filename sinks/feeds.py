@@ -23,7 +23,7 @@ class EventFeed(RecordFeed):
 
     _added = _columns(ingest_log="Int64", ingest_partition="UInt32", ingest_offset="UInt64", is_late="Bool")
 
-    def __init__(self, schema: Schema, lateness: int, forgotten: Forgotten | None) -> None:
+    def __init__(self, schema: Schema, lateness: int, forgotten: Forgotten | None = None) -> None:
         """``lateness`` in milliseconds: received longer than this after it happened, an event is late."""
         super().__init__(EVENTS, schema, forgotten=forgotten)
         self._lateness = lateness
