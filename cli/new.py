@@ -5,6 +5,7 @@ The agent is found by its file, its topic by its schema, its table by the topic:
 """
 
 import argparse
+import json
 import keyword
 import re
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from string import Template
 
 from runtime.settings import Settings
+from schemas.evolution import checksum
 from schemas.topics import by_name
 
 ALONE = True
@@ -80,6 +82,8 @@ def scaffold(name: str, root: Path) -> list[Path]:
         text = (files("cli") / "scaffold" / f"{template}.txt").read_text()
         with path.open("x") as file:
             file.write(Template(text).substitute(fields))
+    with (root / "schemas/avro/RELEASED").open("a") as file:
+        file.write(f"{name}.1 {checksum(json.loads(paths['schema.avsc'].read_text()))}\n")
     return list(paths.values())
 
 

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from embedded.place import LOOPBACK, free_port
 from runtime.agent import Record
 from runtime.settings import load
+from schemas.codec import Encode
 from schemas.keys import partition_of
 from schemas.registry import EVENT
 from schemas.topics import INGEST_EVENTS, MAX_MESSAGE_BYTES, TOPICS, Topic, changelog
@@ -27,8 +28,9 @@ from tests.kafka import create_topics, read_all, run
 class Worker:
     """`sluice worker` as a process of its own; ``settings`` are those of runtime/settings.py."""
 
-    def __init__(self, kafka: str, folder: Path, slot: int = 0, **settings: Any) -> None:
-        self.port, self.slot, self.folder = free_port(), slot, folder
+    def __init__(self, kafka: str, folder: Path, slot: int = 0, tree: Path | None = None, **settings: Any) -> None:
+        """``tree`` is the checkout of another release."""
+        self.port, self.slot, self.folder, self._tree = free_port(), slot, folder, tree
         self.log = folder / f"worker-{slot}.log"
         given = {"kafka": kafka, "data_dir": folder, "worker_port": self.port, "slot": slot} | settings
         own = {f"SLUICE_{name.upper()}": str(value) for name, value in given.items()}
@@ -40,7 +42,11 @@ class Worker:
         module, environment = ("tests.poison", {"POISONED": poisoned}) if poisoned else ("cli.worker", {})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module], env=self._environment | environment, stdout=log, stderr=log
+                [sys.executable, "-m", module],
+                env=self._environment | environment,
+                stdout=log,
+                stderr=log,
+                cwd=self._tree,
             )
         return self
 
@@ -91,7 +97,7 @@ class Pipeline:
             settings["retention_ms"] = "-1"  # the tests' events are of a fixed day
             create_topics(kafka, [topic.name], 1 if topic.single else partitions, replication, **settings)
 
-    def ingest(self, events: list[dict[str, Any]]) -> None:
+    def ingest(self, events: list[dict[str, Any]], encode: Encode = EVENT.encode) -> None:
         """Appends events as a gateway does and waits for the acknowledgements."""
 
         async def send() -> None:
@@ -105,9 +111,7 @@ class Pipeline:
                     key = record_key(each)
                     place = partition_of(key, self.partitions)
                     stamp = each["received_at"]
-                    sent.append(
-                        await producer.send(INGEST_EVENTS.name, EVENT.encode(each), key, place, timestamp_ms=stamp)
-                    )
+                    sent.append(await producer.send(INGEST_EVENTS.name, encode(each), key, place, timestamp_ms=stamp))
                 for future in sent:
                     await future
             finally:

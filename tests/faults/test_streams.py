@@ -19,7 +19,7 @@ from embedded.kafka import Cluster, Kafka
 from tests import servers
 from tests.events import T0, event
 from tests.kafka import in_step
-from tests.property.test_agents import check
+from tests.property.test_agents import MARKETING, check
 from tests.sinks import until
 from tests.workers import Pipeline, Worker
 
@@ -27,9 +27,9 @@ FAULTS = int(os.environ.get("FAULTS", "10"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 PARTITIONS = 4
 BURST = 400
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "partitions": PARTITIONS, "session_timeout": 3, "session_gap": 60, "lateness": 600, "dedup_window": 1000,
-    "produce_timeout": 10,
+    "produce_timeout": 10, "attribution_window": 100,
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def own_kafka() -> Iterator[str]:
 
 def traffic(draw: random.Random, n: int) -> dict[str, Any]:
     """Events of forty players, one in ten of them late, one in ten a repeat."""
-    name = draw.choice(["bet", "bet", "win", "loss", "login", "deposit", "session_stop", "session_end"])
+    names = ["bet", "bet", "win", "loss", "login", "deposit", "session_stop", "session_end", *MARKETING]
+    name = draw.choice(names)
     amount = {"bet": 5, "deposit": 3, "win": draw.randrange(1, 9), "loss": -draw.randrange(1, 9)}.get(name)
     back = draw.randrange(300) if draw.random() < 0.1 else 0
     bet = f"b{draw.randrange(max(0, n // 2 - 20), n // 2 + 2)}"
@@ -50,6 +51,7 @@ def traffic(draw: random.Random, n: int) -> dict[str, Any]:
         nth=n, amount=amount, currency="USD", transaction_id=bet if name == "bet" else f"s{n}",
         parent_transaction_id=bet if name in ("win", "loss") else None,
         dedup=n if draw.random() > 0.1 else draw.randrange(max(0, n - 500), n + 1),
+        click_id=f"c{n // 20}" if name in MARKETING else None, campaign=draw.choice([None, "x", "y"]),
     )  # fmt: skip
 
 

@@ -47,6 +47,8 @@ def test_the_scaffold_passes_at_once(tree: Path) -> None:
     assert migration.name in done.stdout
     test = python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/agents/test_win_streaks.py")
     assert test.returncode == 0, test.stdout
+    judged = python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_evolution.py")
+    assert judged.returncode == 0, judged.stdout
     python_files = [written[0], written[2]]
     for tool in (("ruff", "check"), ("ruff", "format", "--check"), ("mypy", "--no-incremental")):
         judged = python(tree, "-m", *tool, *python_files)
