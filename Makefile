@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup up down test test-containers faults soak lint types clean
+.PHONY: setup up down test test-containers faults soak lint types docs clean
 
 setup: $(VENV)/.ready
 
