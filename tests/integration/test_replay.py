@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from runtime.settings import load
-from schemas.topics import BETS, EVENTS, SESSIONS, WAGERS
+from schemas.topics import EVENTS, ROWS, TOUCHES, WAGERS
 from tests import servers
 from tests.faults.test_streams import traffic
 from tests.kafka import run
@@ -25,6 +25,9 @@ PARTITIONS = 2
 SETTINGS: dict[str, Any] = {"partitions": PARTITIONS, "session_gap": 60, "lateness": 600}
 BETS_SQL = "SELECT * EXCEPT (stored_at) FROM bets ORDER BY tenant, bet_id"
 SESSIONS_SQL = "SELECT * EXCEPT (is_open, stored_at) FROM sessions ORDER BY session_id"
+ATTRIBUTED_SQL = """
+SELECT * EXCEPT (stored_at) FROM attributions ORDER BY conversion_ingest_partition, conversion_ingest_offset
+"""
 ASSIGNED_SQL = "SELECT ingest_partition, ingest_offset, session_id FROM events ORDER BY ALL"
 
 
@@ -44,7 +47,7 @@ class Stack:
         self.pipeline.ingest([traffic(self._draw, self._sent + i) for i in range(count)])
         self._sent += count
         self.pipeline.await_done([self.worker])
-        topics = [topic.name for topic in (EVENTS, BETS, SESSIONS)]
+        topics = [EVENTS.name, *ROWS]
         until(lambda: not self.pipeline.lag("sink", topics), 60)
 
     def replay(self, agent: str) -> str:
@@ -94,17 +97,18 @@ def lose(kafka: str, topic: str) -> None:
 @pytest.mark.slow
 def test_a_replay_gives_the_same_rows_and_the_worker_goes_on(stack: Stack) -> None:
     stack.ingest(1500)
-    sql = {"pairing": BETS_SQL, "sessions": SESSIONS_SQL}
+    sql = {"pairing": BETS_SQL, "sessions": SESSIONS_SQL, "attribution": ATTRIBUTED_SQL}
     before = {agent: stack.warehouse.rows(query) for agent, query in sql.items()}
     assigned = stack.warehouse.rows(ASSIGNED_SQL)
     lose(stack.kafka, WAGERS.name)
     lose(stack.kafka, EVENTS.name)
+    lose(stack.kafka, TOUCHES.name)
     for agent, query in sql.items():
         assert f"{agent} counts from epoch 1 on" in stack.replay(agent)
         assert changed(before[agent], stack.warehouse.rows(query)) == []
         assert stack.warehouse.rows(f"SELECT DISTINCT epoch FROM {agent_table(agent)}") == [{"epoch": 1}]
     assert stack.warehouse.rows(ASSIGNED_SQL) == assigned
-    until(lambda: stack.worker.log.read_text().count("goes on under epoch 1") == 2, 30)
+    until(lambda: stack.worker.log.read_text().count("goes on under epoch 1") == 3, 30)
     stack.ingest(500)
     assert len(stack.warehouse.rows(BETS_SQL)) > len(before["pairing"])
     assert stack.warehouse.value("SELECT countIf(session_id IS NULL AND NOT is_late) FROM events") == 0
@@ -113,7 +117,7 @@ def test_a_replay_gives_the_same_rows_and_the_worker_goes_on(stack: Stack) -> No
 
 def changed(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Any]:
     """What differs, row by row."""
-    names = [name for name in ("session_id", "bet_id") if name in before[0]]
+    names = [name for name in ("session_id", "bet_id", "conversion_id") if name in before[0]]
     ids = [{tuple(row[name] for name in names): row for row in rows} for rows in (before, after)]
     return [
         (name, {key: (one.get(key), other.get(key)) for key in one | other if one.get(key) != other.get(key)})
@@ -123,7 +127,7 @@ def changed(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[A
 
 
 def agent_table(agent: str) -> str:
-    return {"pairing": "bets_rows", "sessions": "sessions_rows"}[agent]
+    return {"pairing": "bets_rows", "sessions": "sessions_rows", "attribution": "attributions_rows"}[agent]
 
 
 def test_an_agent_that_others_read_is_refused(tmp_path: Path) -> None:
