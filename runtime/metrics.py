@@ -5,10 +5,10 @@ Durations are seconds and sizes bytes. A label's values are few and never come f
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -88,6 +88,27 @@ PLAIN_EVENTS = Counter(
     "sluice_agent_plain_events", "Events that a plain agent has seen; a repeat counts again", ["agent"]
 )
 PLAIN_ALERTS = Counter("sluice_agent_plain_alerts", "What a plain agent had to tell; a repeat counts again", ["agent"])
+
+
+class Lag(Collector):
+    """Records between a log's end and what an agent has applied of it."""
+
+    def __init__(self) -> None:
+        self.measure: Callable[[], Iterable[tuple[str, int, int]]] = tuple
+        """Gives agent, partition and records of every lane; a worker sets it."""
+
+    def collect(self) -> Iterator[Metric]:
+        """What /metrics shows."""
+        lag = GaugeMetricFamily(
+            "sluice_agent_lag", "Records in the input that are not applied yet", labels=["agent", "partition"]
+        )
+        for agent, partition, records in self.measure():
+            lag.add_metric([agent, str(partition)], records)
+        yield lag
+
+
+LAG = Lag()
+REGISTRY.register(LAG)
 
 # Sink
 SINK_ROWS = Counter("sluice_sink_rows", "Rows inserted; a repeat counts again", ["table"])
