@@ -22,8 +22,8 @@ from runtime.step import Stepper
 from runtime.store import Caches, Store
 from schemas.keys import partition_of
 from schemas.registry import EVENT
-from schemas.topics import DEAD_LETTERS, EVENTS, INGEST_EVENTS, WAGERS
-from streams.agents import dedup, pairing, sessions
+from schemas.topics import DEAD_LETTERS, EVENTS, INGEST_EVENTS, TOUCHES, WAGERS
+from streams.agents import attribution, dedup, pairing, sessions, touches
 from tests.events import T0, event, record_key
 
 PARTITIONS, BATCH, PLAYERS = 8, 4096, 600
@@ -36,7 +36,7 @@ def traffic(count: int) -> list[Record]:
     draw = random.Random(1)
     logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
     for n in range(count):
-        name = ("bet", "win", "login", "deposit", "bet", "click")[n % 6]
+        name = "register" if n % 60 == 59 else ("bet", "win", "login", "deposit", "bet", "click")[n % 6]
         late = draw.randrange(300_000) if draw.random() < 0.01 else 0
         each = event(
             event_name=name, event_time=T0 + n * 20 - late, received_at=T0 + n * 20, nth=n,
@@ -44,8 +44,8 @@ def traffic(count: int) -> list[Record]:
             amount=5 if name in ("bet", "win", "deposit") else None, currency="USD", transaction_id=f"transaction-{n}",
             parent_transaction_id=f"transaction-{n - 1}" if name == "win" else None,
             dedup=n if draw.random() > 0.05 else draw.randrange(max(0, n - 1000), n + 1),
-            click_id="click-998877", game_type="slot", game_provider="EA", ip_address="203.0.113.1",
-            user_agent="Mozilla/5.0 (X11; Linux x86_64)",
+            click_id=f"click-{n // 60}", campaign="summer", game_type="slot", game_provider="EA",
+            ip_address="203.0.113.1", user_agent="Mozilla/5.0 (X11; Linux x86_64)",
         )  # fmt: skip
         each["payload"] = b"x" * 300
         key = record_key(each)
@@ -67,7 +67,7 @@ class Box:
         if batch is None or batch.append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
             batch = self._batches[topic, partition] = BatchBuilder(MAX_BATCH, 0)
             batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
-        if topic in (EVENTS.name, WAGERS.name):
+        if topic in (EVENTS.name, WAGERS.name, TOUCHES.name):
             self._kept.setdefault(topic, []).append((key, value, tuple(headers), timestamp))
 
     def build(self) -> None:
@@ -104,7 +104,7 @@ def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list
     million = 1e6 / len(records)
     total = (steps + outputs + states) * million
     print(
-        f"{agent.name:9} {total:6.1f} s a million: steps {steps * million:5.1f}, outputs {outputs * million:5.1f}, "
+        f"{agent.name:11} {total:6.1f} s a million: steps {steps * million:5.1f}, outputs {outputs * million:5.1f}, "
         f"state {states * million:5.1f}"
     )
     store.close()
@@ -122,6 +122,8 @@ async def main(count: int) -> None:
         kept = measure(dedup.make(7 * DAY), numbered, Path(folder))
         measure(pairing.make(), renumber(WAGERS.name, kept[WAGERS.name]), Path(folder))
         measure(sessions.make(1_800_000, DAY, PARTITIONS), renumber(EVENTS.name, kept[EVENTS.name]), Path(folder))
+        kept |= measure(touches.make(), renumber(EVENTS.name, kept[EVENTS.name]), Path(folder))
+        measure(attribution.make(7 * DAY, DAY), renumber(TOUCHES.name, kept[TOUCHES.name]), Path(folder))
 
 
 if __name__ == "__main__":

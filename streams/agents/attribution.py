@@ -35,8 +35,8 @@ behind a second topic it is not.) A dead letter that is replayed after that find
 replay attribution` puts that right.
 """
 
-from dataclasses import astuple, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -67,8 +67,7 @@ _read = EVENT.reader(
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Touch:
+class Touch(NamedTuple):
     """A click or impression, but for its place."""
 
     name: str
@@ -96,7 +95,8 @@ class Conversion:
     rank: bytes = b""
 
     def pack(self) -> bytes:
-        return orjson.dumps((*astuple(self)[:-1], self.rank.hex()))
+        known = (self.name, self.received, self.player, self.device, self.click, self.campaign, self.rank.hex())
+        return orjson.dumps(known)
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Conversion":
@@ -153,7 +153,7 @@ class Link:
 
     def touch(self, place: bytes, touch: Touch) -> None:
         """Keeps the touch, and credits it for the conversions behind it that had a weaker one."""
-        packed, kind = orjson.dumps(astuple(touch)), KINDS[touch.name]
+        packed, kind = orjson.dumps(tuple(touch)), KINDS[touch.name]
         self._state.put(self._prefix + kind + ANY + place, packed)
         if touch.campaign is not None:
             self._state.put(self._prefix + kind + _scope(touch.campaign) + place, packed)
