@@ -68,7 +68,10 @@ def decoded(app: faust.App, topic: Topic) -> Any:
 
 
 def table(app: faust.App, name: str, default: Callable[[], Any]) -> Any:
-    """A Faust table whose keys are bytes, as those of ``decoded`` topics, and whose values are JSON."""
+    """A Faust table whose keys are bytes, as those of ``decoded`` topics, and whose values are JSON.
+
+    (With a schema in place of ``key_type`` Faust takes the keys for JSON when it reads the changelog again.)
+    """
     return app.Table(name, default=default, key_type=bytes)
 
 
