@@ -25,6 +25,10 @@ from runtime.store import OFFSET, RESERVED, Caches, StateDamaged, Store
 
 log = logging.getLogger(__name__)
 
+ROUND = 600_000
+"""Milliseconds of stream time between two rounds of looking for what has expired."""
+PACE = 2
+"""Entries looked at for each record read: fewer, and what has expired would outnumber what has not."""
 OBJECTS = 4096
 """Unpacked values kept between batches, per agent and partition."""
 
@@ -54,7 +58,7 @@ class PartitionState:
         """Unpacked values that agents keep between batches; none is trusted that a commit has not followed."""
         self._reader = Reader()
         self._from_start = False
-        self._sweep_from = b""
+        self._sweep_from, self._rested = b"", 0
 
     async def open(self, kafka: Logs, input_log: int, rebuild: bool = False) -> Marker:
         """Brings the state up to the changelog's end and returns how far the input is applied.
@@ -190,10 +194,15 @@ class PartitionState:
             del self.objects[key]
         return len(parts)
 
-    def sweep(self, budget: int) -> None:
-        """Looks at the next ``budget`` entries and removes those that have expired, a round at a time."""
+    def sweep(self, read: int) -> None:
+        """Looks at the next few entries, for so many records ``read``, and removes those that have expired.
+
+        A round over all of them begins once stream time is ``ROUND`` past the last one's end.
+        """
         assert self.store is not None
-        expired = self.agent.expired
+        if self.marker.clock < self._rested:
+            return
+        expired, budget = self.agent.expired, PACE * read
         gone, last = [], None
         for key, value in self.store.scan(self._sweep_from, b"\xff" * 64):
             last = key
@@ -202,7 +211,9 @@ class PartitionState:
             budget -= 1
             if not budget:
                 break
-        self._sweep_from = b"" if budget or last is None else last + b"\x00"
+        self._sweep_from = last + b"\x00" if last is not None and not budget else b""
+        if not self._sweep_from:
+            self._rested = self.marker.clock + ROUND
         if gone:
             self.store.forget(gone)
 

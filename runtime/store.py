@@ -75,6 +75,8 @@ def _options(caches: Caches) -> Options:
     options.create_if_missing(True)
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(WRITE_BUFFER)
+    options.set_memtable_whole_key_filtering(True)  # most keys are new: a filter says so sooner than the skip list
+    options.set_memtable_prefix_bloom_ratio(0.1)
     options.set_max_write_buffer_number(2)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
