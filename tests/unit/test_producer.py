@@ -1,0 +1,107 @@
+"""The outlet's promises (design.md, rule 3.3): batches of one target in order, and no producer outlives its failure."""
+
+import asyncio
+from typing import Any, ClassVar
+
+import pytest
+from aiokafka.errors import KafkaError, RequestTimedOutError
+
+from runtime import producer as module
+from runtime.producer import Outbox, Outlet, SendFailed
+
+
+class Metadata:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class Producer:
+    """aiokafka's, as far as the outlet uses it; its sends are answered by the test."""
+
+    made: ClassVar[list["Producer"]] = []
+
+    def __init__(self, **_: Any) -> None:
+        self.sent: list[tuple[str, int, asyncio.Future[Metadata]]] = []
+        self.stopped = False
+        Producer.made.append(self)
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def create_batch(self) -> "Batch":
+        return Batch()
+
+    async def send_batch(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Metadata]:
+        self.sent.append((topic, partition, asyncio.get_running_loop().create_future()))
+        return self.sent[-1][2]
+
+
+class Batch(list[Any]):
+    """Holds one record."""
+
+    def append(self, **record: Any) -> Any:  # type: ignore[override]
+        if self:
+            return None
+        super().append(record)
+        return True
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    Producer.made = []
+    monkeypatch.setattr(module, "AIOKafkaProducer", Producer)
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def outbox_of(outlet: Outlet, producer: Any, *targets: tuple[str, int]) -> Outbox:
+    outbox = Outbox(outlet, producer)
+    for topic, partition in targets:
+        outbox.add(topic, partition, b"k", b"v", [], 0)
+    return outbox
+
+
+def test_a_batch_waits_for_the_one_before_it_towards_the_same_partition() -> None:
+    async def run() -> None:
+        outlet = Outlet("nowhere", 1)
+        made: Any = await outlet.producer()
+        outbox = outbox_of(outlet, made, ("t", 0), ("t", 0), ("t", 1))
+        delivering = asyncio.create_task(outbox.deliver())
+        await settled()
+        assert [target[:2] for target in made.sent] == [("t", 0), ("t", 1)]
+        made.sent[0][2].set_result(Metadata(7))
+        await settled()
+        assert [target[:2] for target in made.sent] == [("t", 0), ("t", 1), ("t", 0)]
+        assert not delivering.done()
+        made.sent[1][2].set_result(Metadata(1))
+        made.sent[2][2].set_result(Metadata(8))
+        assert await delivering == {("t", 0): [7, 8], ("t", 1): [1]}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [RequestTimedOutError(), KafkaError("any"), RuntimeError("unforeseen")])
+def test_a_failed_send_ends_the_producer_for_everybody(error: Exception) -> None:
+    async def run() -> None:
+        outlet = Outlet("nowhere", 1)
+        made: Any = await outlet.producer()
+        first = asyncio.create_task(outbox_of(outlet, made, ("t", 0), ("t", 0)).deliver())
+        await settled()
+        made.sent[0][2].set_exception(error)
+        with pytest.raises(SendFailed):
+            await first
+        assert len(made.sent) == 1, "the batch behind the failed one went out"
+        with pytest.raises(SendFailed):
+            await outbox_of(outlet, made, ("t", 3)).deliver()
+        assert len(made.sent) == 1
+        await settled()
+        assert made.stopped
+        assert await outlet.producer() is not made
+        await outlet.stop()
+
+    asyncio.run(run())
