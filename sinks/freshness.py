@@ -27,9 +27,10 @@ Hop = tuple[tuple[str, str], ...]
 
 def routes(worker: str, sink: str) -> dict[str, tuple[Hop, ...]]:
     """The way to each table, by the consumer groups of worker and sink; letters may come from everywhere on it."""
-    tables = [topic for topic in topics.TOPICS if topic.table and not topic.compacted]
-    others = [topic for topic in tables if topic is not topics.DEAD_LETTERS]
-    found = {topic.table or "": (*_before(topic, worker), ((topic.name, sink),)) for topic in others}
+    others = [topic for topic in topics.TOPICS if topic.table and topic is not topics.DEAD_LETTERS]
+    found = {
+        topic.table or "": (*_before(topic, worker), _hop([topic], sink)) for topic in others if not topic.compacted
+    }
     deepest = max(len(_before(topic, worker)) for topic in topics.INPUTS)
     inputs = [[topic for topic in topics.INPUTS if len(_before(topic, worker)) == n] for n in range(deepest + 1)]
     hops = [*(_hop(each, worker) for each in inputs), _hop(others, sink), _hop([topics.DEAD_LETTERS], sink)]

@@ -91,7 +91,7 @@ def test_it_balances_once_everything_is_through(stack: Stack) -> None:
 def test_freshness_says_that_everything_is_there(stack: Stack) -> None:
     def fresh() -> bool:
         rows = stack.warehouse.rows("SELECT stage, lag_seconds FROM freshness")
-        return len(rows) == 7 and all(row["lag_seconds"] < 10 for row in rows)
+        return len(rows) == 8 and all(row["lag_seconds"] < 10 for row in rows)
 
     until(fresh, 60, [stack.sink.log])
     stack.clickhouse.fail(kind="insert", table="events_rows", code=252)
@@ -268,6 +268,17 @@ def test_trace_tells_every_stage(stack: Stack) -> None:
     assert "dropped by dedup: the key was seen before at ingest.events-" in printed
     code, _, printed = stack.command("trace", "' OR 1 --")
     assert (code, "nothing bears the id" in printed) == (1, True)
+
+
+def test_trace_tells_what_a_conversion_is_credited_to(stack: Stack) -> None:
+    click = event(event_name="click", click_id="trace-c", campaign="spring", dedup="trace-click")
+    signup = event(event_name="signup", click_id="trace-c", player_id="t", dedup="trace-signup")
+    stack.pipeline.ingest([signup, click])
+    assert stack.audit(60)["balanced"]
+    for each in (click, signup):
+        _, found, _ = stack.command("trace", uuid_text(each["event_id"]), "--json")
+        (what,) = [step["what"] for step in found["steps"] if step["stage"] == "attributions"]
+        assert what == "the signup is credited to a click by click_id"
 
 
 def test_an_idempotency_key_is_found(stack: Stack) -> None:
