@@ -89,13 +89,21 @@ def _bet(events: list[Event]) -> dict[str, Any]:
     return row
 
 
+_LINKS = ("device_id", "player_id", "click_id")
+
+
 def attributions(events: list[tuple[Any, Event]], window: int, lateness: int) -> dict[Any, tuple[str, Any] | None]:
     """By conversion: the link and the touch that is credited, or None; all named by their coordinates."""
     timely = [(at, event) for at, event in events if event["received_at"] - event["event_time"] <= lateness]
-    touches = [(at, event) for at, event in timely if event["event_name"] in ("impression", "click")]
+    linked: dict[Any, list[tuple[Any, Event]]] = defaultdict(list)
+    for at, event in timely:
+        if event["event_name"] in ("impression", "click"):
+            for name in _LINKS:
+                linked[name, event[name]].append((at, event))
     found = {}
     for at, event in timely:
         if event["event_name"] in ("conversion", "register", "registration", "signup"):
+            touches = [touch for name in _LINKS if event[name] for touch in linked[name, event[name]]]
             ranked = [(_touch_rank(event, place, touch, window), place) for place, touch in touches]
             best = max(((rank, place) for rank, place in ranked if rank is not None), default=None)
             found[at] = best and (("device", "player", "click_id")[best[0][0]], best[1])
@@ -104,7 +112,7 @@ def attributions(events: list[tuple[Any, Event]], window: int, lateness: int) ->
 
 def _touch_rank(conversion: Event, place: Any, touch: Event, window: int) -> tuple[Any, ...] | None:
     """None if it is not eligible; else the higher is the one that is credited."""
-    links = [conversion[name] and conversion[name] == touch[name] for name in ("device_id", "player_id", "click_id")]
+    links = [conversion[name] and conversion[name] == touch[name] for name in _LINKS]
     ago = conversion["event_time"] - touch["event_time"]
     if touch["tenant"] != conversion["tenant"] or not any(links) or ago < 0 or ago > window:
         return None
