@@ -109,6 +109,9 @@ def replay_headers(
 ) -> list[tuple[str, bytes]]:
     """The headers under which a letter's record, which had ``headers``, is appended again.
 
+    Where that was a replay itself, the first letter's id is kept: however many letters a record has become, the stage
+    takes it once.
+
     ``ingest`` is the place of its cause in ingest.events, for a record that has no origin because it is that cause.
     """
     kept = dict(headers)
@@ -116,7 +119,8 @@ def replay_headers(
     if cause is None and ingest is not None:
         log, partition, offset = ingest
         cause = source(stage, 0, log, partition) + place_of(offset, 0)
-    marks = [replay_header(letter, stage), (ATTEMPTS, str(attempts).encode())]
+    first = kept.get(LETTER, letter)[:16]
+    marks = [replay_header(first, stage), (ATTEMPTS, str(attempts).encode())]
     if cause is not None:
         marks.append((CAUSE, cause))
     return [*marks, *((name, value) for name, value in headers if name not in _MARKS)]  # Stepper looks at the first
