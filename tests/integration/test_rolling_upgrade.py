@@ -90,7 +90,5 @@ def test_old_and_new_workers_side_by_side(next_release: Path, newer: RecordType,
         written = [record.value or b"" for record in pipeline.records(INGEST_EVENTS)]
         passed_on = [record.value or b"" for record in pipeline.records(EVENTS)]
         assert {value[:10] for value in written} == {EVENT.latest.header, newer.latest.header}
-        assert set(passed_on) <= set(
-            written
-        )  # byte for byte: the old worker drops no field that it does not know
+        assert set(passed_on) <= set(written)  # byte for byte: the old worker drops no field that it does not know
         assert {newer.decode(value)["channel"] for value in passed_on} == {None, "web"}

@@ -89,9 +89,7 @@ def test_partitions_move_as_workers_come_and_go(kafka: str, start: Callable[...,
     pipeline.await_done([first, second])
     first.signal(signal.SIGTERM)
     more()
-    until(
-        lambda: second.ready() and lags(second).keys() >= known(PARTITIONS), 60, [second.log]
-    )
+    until(lambda: second.ready() and lags(second).keys() >= known(PARTITIONS), 60, [second.log])
     pipeline.await_done([second])
     check(pipeline)
 
