@@ -146,10 +146,10 @@ def _rewrite(client: Client, settings: Settings, persons: dict[str, Person], rep
     forgetting = Forgetting(client)
     tenants: Sequence[str] = list(persons)
     alone = Forgotten(settings.kafka_address())  # of these persons only, so that others' rows are not looked at again
-    for person in persons.values():
+    for tenant, person in persons.items():
         alone.add(person)
-        counts = forgetting.count(person) if report.dry_run else forgetting.rewrite(person)
-        for table, count in counts.items():
+        change = forgetting.count if report.dry_run else forgetting.rewrite
+        for table, count in change(tenant, person).items():
             report.add(table, count)
     report.add("rejections", forgetting.rejections(alone, tenants, report.dry_run))
     letters = forgetting.letters(alone, tenants, report.dry_run)

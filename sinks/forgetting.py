@@ -19,8 +19,8 @@ from clickhouse_connect.driver.client import Client
 from runtime.forgotten import Forgotten, Person
 from sinks.erasure import ERASED, NULLED, REFUSED, TEXTS, is_about, names
 
-_IS = """player_id IS NOT NULL AND SHA256(concat(unhex({salt:String}), toString(length(tenant)), ':', toString(tenant),
-    assumeNotNull(player_id))) = unhex({digest:String})"""
+_IS = """tenant = {tenant:String} AND player_id IS NOT NULL AND SHA256(concat(unhex({salt:String}),
+    toString(length(tenant)), ':', toString(tenant), assumeNotNull(player_id))) = unhex({digest:String})"""
 _SESSION = """toUUID(concat(substring({hash}, 1, 8), '-', substring({hash}, 9, 4), '-', substring({hash}, 13, 4), '-',
     substring({hash}, 17, 4), '-', substring({hash}, 21, 12)))"""
 _TABLES = """
@@ -35,7 +35,7 @@ SESSIONS, ASSIGNMENTS = "sessions_rows", "assignments_rows"
 
 
 class Forgetting:
-    """One run for one person of one tenant, or with an empty ``tenant`` for texts of nobody's."""
+    """The tables of one database."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -52,36 +52,36 @@ class Forgetting:
             for (tenant,) in self._client.query(f"SELECT DISTINCT tenant FROM {table}").result_rows  # noqa: S608
         }
 
-    def count(self, person: Person) -> dict[str, int]:
-        """Rows of the person that are not rewritten yet, by table; those that a merge will remove count too."""
-        return {table: self._count(table, person) for table in self._tables}
+    def count(self, tenant: str, person: Person) -> dict[str, int]:
+        """Rows of a tenant's person that are not rewritten yet, by table; those that a merge will remove count too."""
+        return {table: self._count(table, _parameters(tenant, person)) for table in self._tables}
 
-    def _count(self, table: str, person: Person) -> int:
+    def _count(self, table: str, parameters: dict[str, str]) -> int:
         sql = f"SELECT count() FROM {table} WHERE {_IS}"  # noqa: S608 - names of our own tables
-        return int(self._client.command(sql, parameters=_parameters(person)))  # type: ignore[arg-type]
+        return int(self._client.command(sql, parameters=parameters))  # type: ignore[arg-type]
 
-    def rewrite(self, person: Person) -> dict[str, int]:
+    def rewrite(self, tenant: str, person: Person) -> dict[str, int]:
         """Rewrites every row of the person; returns how many, by table."""
-        counts = self.count(person)
+        counts, parameters = self.count(tenant, person), _parameters(tenant, person)
         if counts.get(SESSIONS):
-            self._move_sessions(person)
+            self._move_sessions(parameters)
         for table, count in counts.items():
             if count and table != SESSIONS:
-                self._update(table, person)
+                self._update(table, parameters)
         return counts
 
-    def _update(self, table: str, person: Person) -> None:
+    def _update(self, table: str, parameters: dict[str, str]) -> None:
         changes = _changes(self._tables[table])
         assigned = ", ".join(f"{name} = {value}" for name, value in changes.items())
-        self._command(f"ALTER TABLE {table} UPDATE {assigned} WHERE {_IS}", person)
+        self._command(f"ALTER TABLE {table} UPDATE {assigned} WHERE {_IS}", parameters)
 
-    def _move_sessions(self, person: Person) -> None:
+    def _move_sessions(self, parameters: dict[str, str]) -> None:
         """Assignments first: they are found by the rows that go last."""
         moved = _session("session_id")
         self._command(
             f"ALTER TABLE {ASSIGNMENTS} UPDATE session_id = {moved}"  # noqa: S608 - made of constants
             f" WHERE session_id IN (SELECT session_id FROM {SESSIONS} WHERE {_IS})",
-            person,
+            parameters,
         )
         columns = self._tables[SESSIONS]
         changes = _changes(columns) | {"session_id": moved}
@@ -90,12 +90,12 @@ class Forgetting:
         values = ", ".join(changes.get(name, name) for name in columns)
         self._command(
             f"INSERT INTO {SESSIONS} ({', '.join(columns)}) SELECT {values} FROM {SESSIONS} WHERE {_IS}",  # noqa: S608
-            person,
+            parameters,
         )
-        self._command(f"ALTER TABLE {SESSIONS} DELETE WHERE {_IS}", person)
+        self._command(f"ALTER TABLE {SESSIONS} DELETE WHERE {_IS}", parameters)
 
-    def _command(self, sql: str, person: Person) -> None:
-        self._client.command(sql, parameters=_parameters(person), settings=_SYNC)
+    def _command(self, sql: str, parameters: dict[str, str]) -> None:
+        self._client.command(sql, parameters=parameters, settings=_SYNC)
 
     def rejections(self, forgotten: Forgotten, tenants: Sequence[str], dry_run: bool) -> int:
         """Empties those whose body names the person; returns how many."""
@@ -141,8 +141,8 @@ def _text(value: bytes | str | None) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
-def _parameters(person: Person) -> dict[str, str]:
-    return {"salt": person.salt.hex(), "digest": person.digest.hex(), "pseudonym": person.pseudonym}
+def _parameters(tenant: str, person: Person) -> dict[str, str]:
+    return {"tenant": tenant, "salt": person.salt.hex(), "digest": person.digest.hex(), "pseudonym": person.pseudonym}
 
 
 def _session(column: str) -> str:
