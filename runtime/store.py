@@ -16,6 +16,7 @@ from rocksdict import (
     AccessType,
     BlockBasedOptions,
     Cache,
+    DBCompactionStyle,
     DBCompressionType,
     Options,
     Rdict,
@@ -78,6 +79,7 @@ def _options(caches: Caches) -> Options:
     options.set_memtable_whole_key_filtering(True)  # most keys are new: a filter says so sooner than the skip list
     options.set_memtable_prefix_bloom_ratio(0.1)
     options.set_max_write_buffer_number(2)
+    options.set_compaction_style(DBCompactionStyle.universal())  # keys are random: levels would be rewritten whole
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
     options.set_max_open_files(64)
