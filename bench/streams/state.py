@@ -75,7 +75,7 @@ def batches(keys: int) -> Any:
 
 
 def many_keys(keys: int, folder: Path) -> tuple[float, float, int]:
-    """(events/s with few keys, with all, resident bytes); a rate is over the last tenth before the number is reached."""
+    """(events/s with few keys, with all, resident bytes); a rate is over the last tenth up to the number."""
     agent = dedup.make(7 * DAY)
     stepper = Stepper(agent, dict.fromkeys((topic.name for topic in (*agent.outputs, DEAD_LETTERS)), 8), 0, 100)
     store, marker = Store(folder, Caches(256 << 20)), Marker(version=agent.version)
