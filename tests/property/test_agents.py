@@ -1,5 +1,6 @@
 """The agents against the batch oracle: any order, repeats, batches, crashes, lost disks and zombies."""
 
+from collections import defaultdict
 from typing import Any, Protocol
 
 import pytest
@@ -197,6 +198,9 @@ def check_sessions(run: Topics, expected: list[dict[str, Any]]) -> None:
             known = assigned.get((place["partition"], place["offset"]))
             if known is None or version(row) >= version(known):
                 assigned[place["partition"], place["offset"]] = row
+    coordinates: dict[Any, set[tuple[int, int]]] = defaultdict(set)
+    for place, owner in assigned.items():
+        coordinates[owner["session_id"]].add(place)
     same = ("identity", "started_at", "ended_at", "end_reason", "active_ms", "events", "event_counts", "bets")
     got = {}
     for row in rows:
@@ -204,9 +208,8 @@ def check_sessions(run: Topics, expected: list[dict[str, Any]]) -> None:
             name: {currency: money.from_bytes(value) for currency, value in row[name].items()}
             for name in ("stake", "deposits", "withdrawals")
         }
-        places = {place for place, owner in assigned.items() if owner["session_id"] == row["session_id"]}
         got[row["identity"], row["started_at"], row["session_id"]] = (
-            {name: row[name] for name in same} | sums | {"coordinates": places}
+            {name: row[name] for name in same} | sums | {"coordinates": coordinates[row["session_id"]]}
         )
     assert len(got) == len(expected)
     by_places = {frozenset(row["coordinates"]): row for row in got.values()}
