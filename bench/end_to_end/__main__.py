@@ -43,6 +43,8 @@ class Run:
     p50: float = 0.0
     p99: float = 0.0
     balanced: bool = True
+    cpu: dict[str, float] = field(default_factory=dict)
+    """Microseconds of each process's time per event, at full speed: stable where rates are not."""
 
 
 @dataclass
@@ -110,10 +112,11 @@ def measure(side: Side, batch: int, seconds: int) -> Run:
     send(side, batch, 3)  # warm
     before = await_still(side, 1)
     with watching(side) as watch:
-        started = time.time()
+        started, spent = time.time(), side.seconds()
         accepted = send(side, batch, seconds)
         rows = await_still(side, before + accepted)
-    run = Run(rate=(rows - before) / (watch.seen(rows) - started))
+    cpu = {name: round((now - spent[name]) / (rows - before) * 1e6, 1) for name, now in side.seconds().items()}
+    run = Run(rate=(rows - before) / (watch.seen(rows) - started), cpu=cpu)
     pause = CONNECTIONS * batch / (run.rate / 2) * 1000
     with watching(side) as watch:
         started = time.time()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from clickhouse_connect.driver.client import Client
 
 from embedded.place import LOOPBACK, free_port
@@ -30,7 +31,13 @@ class Side:
     client: Client
     table: str
     """Where its rows come to be."""
+    processes: dict[str, psutil.Process]
     stack: Stack | None = None
+
+    def seconds(self) -> dict[str, float]:
+        """Processor time of each process so far."""
+        times = {name: process.cpu_times() for name, process in self.processes.items()}
+        return {name: float(each.user + each.system) for name, each in times.items()}
 
     def rows(self) -> int:
         """How many can be queried: of the table's parts, so that asking costs nothing."""
@@ -63,7 +70,8 @@ def ours() -> Iterator[Side]:
             _, printed = stack.run("keys", "create", "--tenant", "bench", "--limit", "0", "--json")
             client = connect(load(clickhouse=f"http://{LOOPBACK}:{stack.clickhouse}"))
             url, key = f"http://{LOOPBACK}:{stack.gateway}", json.loads(printed)["key"]
-            yield Side("ours", url, key, client, "events_rows", stack)
+            processes = {role: psutil.Process(row["pid"]) for role, row in stack.status().items()}
+            yield Side("ours", url, key, client, "events_rows", processes, stack)
             client.close()
             stack.run("down")
         finally:
@@ -79,12 +87,14 @@ def bare() -> Iterator[Side]:
         create_topics(kafka, [INGEST_EVENTS.name], load().partitions)
         port = free_port()
         programs = (["bench.gateway.bare", kafka, str(port)], ["bench.end_to_end.loop", kafka, clickhouse])
-        for program in programs:
+        processes = {}
+        for name, program in zip(("handler", "loop"), programs, strict=True):
             process = subprocess.Popen([sys.executable, "-m", *program])
+            processes[name] = psutil.Process(process.pid)
             stack.callback(process.wait)
             stack.callback(process.kill)
         await_port(port)
         client = connect(load(clickhouse=clickhouse), database=False)
         stack.callback(client.close)
         client.database = "default"
-        yield Side("bare", f"http://{LOOPBACK}:{port}", "", client, "bare_events")
+        yield Side("bare", f"http://{LOOPBACK}:{port}", "", client, "bare_events", processes)
