@@ -23,6 +23,10 @@ from sinks.migrate import Migrator
 from sinks.table import Block
 from sinks.writer import BadRow, Writer, columns_of
 
+SESSION = 4
+"""Seconds after which the group gives away what a sink had that is gone for good. (A member with a name does not leave,
+so that it has its partitions again at once when it comes back: runtime/app.py.)"""
+
 
 class Warehouse:
     """A migrated database and the sink's own way into it, without Kafka."""
@@ -81,6 +85,7 @@ class SinkProcess:
         self.port, self.folder = free_port(), folder
         self.log = folder / f"sink-{slot}.log"
         given = {"kafka": kafka, "clickhouse": clickhouse, "data_dir": folder, "sink_port": self.port, "slot": slot}
+        given["session_timeout"] = SESSION
         own = {f"SLUICE_{name.upper()}": str(value) for name, value in (given | settings).items()}
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")} | own
         self.process: subprocess.Popen[bytes] | None = None
