@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
 from typing import Any, Protocol
 
 from runtime.kafka import RETRIABLE
@@ -63,18 +65,19 @@ async def serve(
         connecting.cancel()
         if service.failed.done():
             service.failed.result()
+        code = 0
     except sentences as error:
         print(f"sluice {name}: {error}", file=sys.stderr)
-        return 1
+        code = 1
     except Exception:
         log.critical("a defect of the %s", name, exc_info=True)
-        return 1
-    finally:
-        stopping.set()
-        await asked
-        await _stop(service)
-        await monitor.stop()
-    return 0
+        code = 1
+    stopping.set()
+    await asked
+    _limit(code)
+    await service.stop()
+    await monitor.stop()
+    return code
 
 
 async def _connect(service: Service, away: tuple[type[Exception], ...]) -> None:
@@ -88,9 +91,16 @@ async def _connect(service: Service, away: tuple[type[Exception], ...]) -> None:
             backoff = min(backoff * 2, 5)
 
 
-async def _stop(service: Service) -> None:
-    """An orderly end, for a while: what is not committed by then is done again, as after any crash."""
-    try:
-        await asyncio.wait_for(service.stop(), PATIENCE)
-    except TimeoutError:
+def _limit(code: int) -> None:
+    """Bounds what is left of the process's life: what is not committed by then is done again, as after any crash.
+
+    By a thread, since Faust joins its consumer's thread on the event loop, where no timer would be heard meanwhile.
+    """
+
+    def give_up() -> None:
         log.warning("ends without having left its group: Kafka did not answer in time")
+        os._exit(code)
+
+    limit = threading.Timer(PATIENCE, give_up)
+    limit.daemon = True
+    limit.start()
