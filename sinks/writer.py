@@ -23,6 +23,8 @@ SETTINGS = {
     "throw_on_max_partitions_per_insert_block": 0,  # sessions of a backfill may be of many years
     "input_format_native_allow_types_conversion": 1,
     "type_json_skip_duplicated_paths": 1,  # {"a": {"b": 1}, "a.b": 2} is one path to the JSON type
+    "input_format_try_infer_dates": 0,  # a property stays the text that was sent, though it looks like a time
+    "input_format_try_infer_datetimes": 0,
     "max_parser_depth": 1000,
 }
 ONE_BLOCK = 1_000_000

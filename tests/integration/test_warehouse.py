@@ -215,6 +215,14 @@ def test_any_json_object_can_be_stored(found: Warehouse, documents: list[dict[st
     found.rows("SELECT properties FROM events WHERE ingest_log = 5 AND ingest_offset >= {least:UInt64}", least=least)
 
 
+def test_a_property_that_looks_like_a_date_stays_the_text_that_was_sent(found: Warehouse) -> None:
+    sent = {"day": "2024-01-15", "at": "2024-01-15T10:30:00Z", "times": ["2024-01-15 10:30:00"], "id": "20240115"}
+    record = an_event(properties=json.dumps(sent))
+    assert found.store([record]) == []
+    sql = "SELECT properties, properties.at.:String AS at FROM events WHERE (ingest_log, ingest_offset) = (5, {n:UInt64})"
+    assert found.rows(sql, n=record.offset) == [{"properties": sent, "at": sent["at"]}]
+
+
 def test_deep_json_can_be_stored(found: Warehouse) -> None:
     deep = '{"a":' * 63 + "1" + "}" * 63
     wide = '{"a":' + "[" * 62 + "1" + "]" * 62 + "}"
