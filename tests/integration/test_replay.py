@@ -23,7 +23,8 @@ from tests.workers import Pipeline, Worker
 
 PARTITIONS = 2
 SETTINGS: dict[str, Any] = {"partitions": PARTITIONS, "session_gap": 60, "lateness": 600}
-BETS_SQL = "SELECT * EXCEPT (stored_at) FROM bets ORDER BY tenant, bet_id"
+BETS_SQL = "SELECT * EXCEPT (stored_at, first_received_at) FROM bets ORDER BY tenant, bet_id"
+"""first_received_at is of the record that pairing saw first, of which records from two partitions may be either."""
 SESSIONS_SQL = "SELECT * EXCEPT (is_open, stored_at) FROM sessions ORDER BY session_id"
 ATTRIBUTED_SQL = """
 SELECT * EXCEPT (stored_at) FROM attributions ORDER BY conversion_ingest_partition, conversion_ingest_offset
