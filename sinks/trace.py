@@ -29,7 +29,7 @@ FARTHEST = 100_000
 """Records at the end of a partition that are looked through, if so many wait there."""
 _EVENT = """
 SELECT event_id, tenant, dialect, event_name, received_at, stored_at, is_late, session_id, transaction_id,
-    idempotency_key, ingest_partition, ingest_offset
+    parent_transaction_id, idempotency_key, ingest_partition, ingest_offset
 FROM events
 WHERE {condition} ORDER BY received_at LIMIT {most:UInt32}
 """
@@ -51,8 +51,11 @@ SELECT received_at, tenant, dialect, route, status, errors, detail FROM rejectio
 WHERE position(body, {id:String}) > 0 ORDER BY received_at LIMIT {most:UInt32}
 """
 _BETS = """
-SELECT tenant, bet_id, status, pattern, stake, payout, anomalies, placed_at, settled_at FROM bets
-WHERE bet_id IN {bets:Array(String)} ORDER BY tenant LIMIT {most:UInt32}
+SELECT tenant, bet_id, status, pattern, toString(stake) AS stake, toString(payout) AS payout, anomalies, placed_at,
+    settled_at
+FROM bets
+WHERE bet_id = {id:String} OR (tenant, bet_id) IN {bets:Array(Tuple(String, String))}
+ORDER BY tenant, bet_id LIMIT {most:UInt32}
 """
 _SESSIONS = """
 SELECT session_id, tenant, player_id, device_id, started_at, ended_at, end_reason, events FROM sessions
@@ -96,11 +99,11 @@ class Tracer:
         for row in events:
             late = "; late, so in no session" if row["is_late"] else ""
             yield Step("events", f"stored {_delay(row)} after it was received{late}", row)
-        for table, said in (("duplicates", "same payload"), ("conflicts", "another payload")):
+        for table, said in (("duplicates", "the same payload"), ("conflicts", "another payload")):
             sql = _REPEAT.replace("{table}", table).replace("{condition}", condition)
             for row in self._rows(sql, id=wanted, uuid=identity):
                 first = f"ingest.events-{row['first_ingest_partition']}@{row['first_ingest_offset']}"
-                yield Step(table, f"dropped by dedup: the key was seen before at {first} with the {said}", row)
+                yield Step(table, f"dropped by dedup: the key was seen before at {first} with {said}", row)
         yield from self._derived(wanted, events)
         for row in self._rows(_LETTERS, id=wanted, hex=identity.hex if identity else "", places=places):
             yield Step("dead_letters", f"stopped at {row['stage']} ({row['fate']}): {row['error']}", row)
@@ -108,8 +111,8 @@ class Tracer:
             yield Step("rejections", f"refused by the gateway with {row['status']}: {row['detail']}", row)
 
     def _derived(self, wanted: str, events: list[dict[str, Any]]) -> Iterator[Step]:
-        bets = {wanted, *(row["transaction_id"] for row in events if row["transaction_id"])}
-        for row in self._rows(_BETS, bets=sorted(bets)):
+        bets = [(row["tenant"], _bet_id(row)) for row in events if _bet_id(row)]
+        for row in self._rows(_BETS, id=wanted, bets=bets):
             odd = f" ({', '.join(row['anomalies'])})" if row["anomalies"] else ""
             yield Step("bets", f"bet {row['bet_id']} is {row['status']}{odd}", row)
         sessions = [str(row["session_id"]) for row in events if row["session_id"]]
@@ -171,6 +174,12 @@ def _bears(topic: Topic, value: bytes, wanted: str) -> dict[str, Any] | None:
         fields["event_id"] = uuid_text(fields["event_id"])
     ids = ("event_id", "transaction_id", "idempotency_key", "bet_id")
     return fields if wanted in [fields.get(name) for name in ids] else None
+
+
+def _bet_id(event: dict[str, Any]) -> str | None:
+    """The bet that the event places or settles."""
+    id: str | None = event["transaction_id" if event["event_name"] == "bet" else "parent_transaction_id"]
+    return id if event["event_name"] in ("bet", "win", "loss") else None
 
 
 def _uuid(text: str) -> UUID | None:

@@ -15,6 +15,7 @@ import pytest
 from runtime.agent import Record
 from runtime.letters import dead_letter
 from runtime.settings import load
+from schemas import money
 from schemas.keys import uuid_text
 from schemas.registry import EVENT
 from schemas.topics import DEAD_LETTERS, INGEST_EVENTS
@@ -266,8 +267,24 @@ def test_trace_tells_every_stage(stack: Stack) -> None:
     _, _, printed = stack.command("trace", "trace-1")
     assert "bet trace-1 is open" in printed
     assert "dropped by dedup: the key was seen before at ingest.events-" in printed
+    assert "with another payload" in printed
     code, _, printed = stack.command("trace", "' OR 1 --")
     assert (code, "nothing bears the id" in printed) == (1, True)
+
+
+def test_trace_of_an_event_shows_its_own_bet(stack: Stack) -> None:
+    """A settlement's is its parent's, in its own workspace; amounts are told in plain digits."""
+    small = {"amount": money.to_bytes(1), "currency": "USD"}
+    bet = event(event_name="bet", transaction_id="own-1", dedup="own-bet", **small)
+    win = event(event_name="win", transaction_id="own-2", parent_transaction_id="own-1", dedup="own-win", **small)
+    elsewhere = event(event_name="bet", transaction_id="own-1", tenant="other", dedup="own-other", **small)
+    stack.pipeline.ingest([bet, win, elsewhere])
+    assert stack.audit(60)["balanced"]
+    for each in (bet, win):
+        _, found, _ = stack.command("trace", uuid_text(each["event_id"]), "--json")
+        (row,) = [step["row"] for step in found["steps"] if step["stage"] == "bets"]
+        assert (row["tenant"], row["bet_id"], row["status"]) == (bet["tenant"], "own-1", "won")
+        assert (row["stake"], row["payout"]) == ("0.000000000000000001", "0.000000000000000002")
 
 
 def test_trace_tells_what_a_conversion_is_credited_to(stack: Stack) -> None:

@@ -219,7 +219,9 @@ def test_a_property_that_looks_like_a_date_stays_the_text_that_was_sent(found: W
     sent = {"day": "2024-01-15", "at": "2024-01-15T10:30:00Z", "times": ["2024-01-15 10:30:00"], "id": "20240115"}
     record = an_event(properties=json.dumps(sent))
     assert found.store([record]) == []
-    sql = "SELECT properties, properties.at.:String AS at FROM events WHERE (ingest_log, ingest_offset) = (5, {n:UInt64})"
+    sql = (
+        "SELECT properties, properties.at.:String AS at FROM events WHERE (ingest_log, ingest_offset) = (5, {n:Int64})"
+    )
     assert found.rows(sql, n=record.offset) == [{"properties": sent, "at": sent["at"]}]
 
 
