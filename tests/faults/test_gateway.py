@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,28 +290,35 @@ def test_drain_under_load(kafka_server: Kafka, one: Gateway) -> None:
     assert set(load.statuses) <= {201, 503}
 
 
-def test_drain_waits_for_what_was_begun(kafka_server: Kafka, one: Gateway) -> None:
-    tenant = f"tenant-{uuid.uuid4().hex}"
-    secret = make_key(kafka_server.address, [one], tenant=tenant)
-    headers = JSON | {"X-API-Key": secret}
+def _in_progress(gateway: Gateway, count: int) -> bool:
+    return gateway.metric("sluice_gateway_requests_in_progress") == count
 
-    async def check() -> None:
-        async with httpx.AsyncClient(timeout=30, headers=headers) as client:
-            kafka_server.freeze()
-            begun = asyncio.create_task(client.post(one.url + "/api/v1/events", content=adwize("begun")))
-            await asyncio.sleep(0.3)
-            one.running.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.3)
-            assert (await client.get(one.url + "/ready")).status_code == 503
-            assert (await client.get(one.url + "/health")).status_code == 200
-            late = await client.post(one.url + "/api/v1/events", content=adwize("late"))
-            assert (late.status_code, late.headers["connection"]) == (503, "close")
-            kafka_server.thaw()
-            assert (await begun).status_code == 201
 
-    asyncio.run(check())
-    assert one.running.wait(15) == 0
-    assert names_of(kafka_server.address, tenant) == {"begun": 1}
+def test_drain_waits_for_what_was_begun(kafka_server: Kafka, tmp_path: Path) -> None:
+    with gateway(kafka_server.address, tmp_path, gateway_ack_timeout=15) as one:
+        tenant = f"tenant-{uuid.uuid4().hex}"
+        secret = make_key(kafka_server.address, [one], tenant=tenant)
+
+        async def check() -> None:
+            async with httpx.AsyncClient(timeout=30, headers=JSON | {"X-API-Key": secret}) as client:
+                kafka_server.freeze()
+                begun = asyncio.create_task(client.post(one.url + "/api/v1/events", content=adwize("begun")))
+                async with asyncio.timeout(12):
+                    while not await asyncio.to_thread(one.metric, "sluice_gateway_held_bytes"):
+                        await asyncio.sleep(0.05)
+                    one.running.send_signal(signal.SIGTERM)
+                    while "draining" not in (ready := await client.get(one.url + "/ready")).text:
+                        await asyncio.sleep(0.05)
+                assert ready.status_code == 503
+                assert (await client.get(one.url + "/health")).status_code == 200
+                late = await client.post(one.url + "/api/v1/events", content=adwize("late"))
+                assert (late.status_code, late.headers["connection"]) == (503, "close")
+                kafka_server.thaw()
+                assert (await begun).status_code == 201
+
+        asyncio.run(check())
+        assert one.running.wait(15) == 0
+        assert names_of(kafka_server.address, tenant) == {"begun": 1}
 
 
 def test_clients_that_go_away_leave_nothing_behind(kafka_server: Kafka, one: Gateway) -> None:
