@@ -10,7 +10,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -288,10 +287,6 @@ def test_drain_under_load(kafka_server: Kafka, one: Gateway) -> None:
     found = names_of(kafka_server.address, tenant)
     assert load.stored == set(found), "none lost, none stored without its answer"
     assert set(load.statuses) <= {201, 503}
-
-
-def _in_progress(gateway: Gateway, count: int) -> bool:
-    return gateway.metric("sluice_gateway_requests_in_progress") == count
 
 
 def test_drain_waits_for_what_was_begun(kafka_server: Kafka, tmp_path: Path) -> None:
