@@ -85,7 +85,7 @@ async def issue(settings: Settings, tenant: str, **options: Any) -> tuple[str, R
 
 
 async def known(settings: Settings) -> list[Record]:
-    """Every key's record, oldest first. Raises TableError."""
+    """Every key's record, oldest first. Raises KafkaError where Kafka is away, TableError where it does not go on."""
     records: dict[bytes, Record] = {}
 
     def apply(key: bytes, value: bytes | None, _: int) -> None:
@@ -94,6 +94,8 @@ async def known(settings: Settings) -> list[Record]:
         else:
             records[key] = API_KEY.decode(value)
 
+    async with _producer(settings):
+        pass  # a table waits for a Kafka that is away
     table = Table(settings.kafka_address(), CONTROL_KEYS.name, apply)
     table.start()
     try:

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something is wrong, as the command says; 2 wrong usage, wr
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ COMMANDS = {
 }
 COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
 """Settings that are flags of every command."""
+NOISY = ("aiokafka", "clickhouse_connect", "urllib3")
+"""Libraries that log what they also raise. A role has its logs set up; any other command says in a sentence what failed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,6 +103,8 @@ def _run(name: str, given: list[str]) -> int:
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)
     options = {option: value for option, value in vars(parser.parse_args(rest)).items() if option not in flags}
+    for library in NOISY:
+        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         settings = load(**vars(found))
         if not getattr(module, "ALONE", False):

@@ -24,7 +24,12 @@ class Settings(BaseSettings):
     """Durations are in seconds and sizes in bytes unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SLUICE_", env_file=".env", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix="SLUICE_",
+        env_file=".env",
+        dotenv_filtering="match_prefix",  # the file may be another program's too
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
     )
 
     # The stack

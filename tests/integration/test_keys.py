@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.main import main
+from embedded.place import free_port
 from schemas.registry import API_KEY
 from schemas.topics import CONTROL_KEYS
 from tests.kafka import create_topics, read_all
@@ -70,6 +73,16 @@ def test_revoking_what_is_not_there(sluice: Sluice) -> None:
     code, _, error = sluice("revoke", "nothing")
     assert code == 1
     assert "No key has the id nothing" in error
+
+
+@pytest.mark.parametrize("wanted", [("list",), ("revoke", "some"), ("create", "--tenant", "t")])
+def test_a_kafka_that_is_away_is_told_at_once_in_a_sentence(tmp_path: Path, wanted: tuple[str, ...]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "cli.main", "keys", *wanted, "--kafka", address, "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Kafka at {address} does not answer")
 
 
 @pytest.mark.parametrize(
