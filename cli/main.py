@@ -38,7 +38,7 @@ COMMANDS = {
 COMMON = ("data_dir", "kafka", "clickhouse", "log_level", "log_format")
 """Settings that are flags of every command."""
 NOISY = ("aiokafka", "clickhouse_connect", "urllib3")
-"""Libraries that log what they also raise. A role has its logs set up; any other command says in a sentence what failed."""
+"""Libraries that log what they also raise. A role sets its logs up; any other command says what failed itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
