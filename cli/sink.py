@@ -5,6 +5,7 @@ import sys
 import uvloop
 
 from cli.service import serve
+from cli.slot import alone_in
 from runtime import logs, memory
 from runtime.settings import Settings, load
 from sinks.clickhouse import Refused, Unreachable
@@ -12,14 +13,15 @@ from sinks.feed import MissingTable
 from sinks.sink import Sink
 from sinks.writer import Stop
 
-FLAGS = ("sink_port", "accept_loss")
+FLAGS = ("sink_port", "slot", "accept_loss")
 
 
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 1 where only a person can mend what is wrong."""
     logs.configure(settings.log_level, settings.log_format)
     memory.settle()
-    return uvloop.run(_run(settings))
+    with alone_in(settings.data_dir / "faust" / f"sink-{settings.slot}", "sink"):
+        return uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:

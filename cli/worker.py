@@ -5,7 +5,7 @@ import sys
 import uvloop
 
 from cli.service import serve
-from embedded.place import Claim, PlaceError
+from cli.slot import alone_in
 from runtime import logs, memory
 from runtime.plain import PlainWorker
 from runtime.settings import Settings, load
@@ -14,23 +14,14 @@ from streams.agents import exact_agents
 from streams.plain import plain_agents
 
 FLAGS = ("worker_host", "worker_port", "slot", "plain", "accept_loss", "rebuild")
-HANDOVER = 10.0
-"""Seconds that a new worker waits for the one before it in its slot."""
 
 
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 1 where only a person can mend what is wrong."""
     logs.configure(settings.log_level, settings.log_format)
     memory.settle()
-    try:
-        slot = Claim(settings.data_dir / "state" / f"worker-{settings.slot}", HANDOVER)
-    except PlaceError as error:
-        print(f"sluice worker: {error} Give each worker a slot of its own.", file=sys.stderr)
-        return 1
-    try:
+    with alone_in(settings.data_dir / "state" / f"worker-{settings.slot}", "worker"):
         return uvloop.run(_run(settings))
-    finally:
-        slot.release()
 
 
 async def _run(settings: Settings) -> int:

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         description="Records of one topic that the sink holds before it fetches no more",
     )
     sink_port: int = Field(0, ge=0, le=65535, description="Port of the sink's /health, /ready, /metrics; 0: any")
-    slot: int = Field(0, ge=0, description="Number of this worker on its machine: names its state folder")
+    slot: int = Field(0, ge=0, description="Number of this worker or sink on its machine: names its folder")
 
     # Logs
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged")

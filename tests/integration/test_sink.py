@@ -307,6 +307,18 @@ def test_a_lost_log_stops_it_unless_the_loss_is_accepted(
         assert third.stop() == 0
 
 
+def test_two_sinks_do_not_stand_in_one_slot(
+    kafka: str, sink: Callable[..., SinkProcess], clickhouse: FailingClickHouse, tmp_path: Path
+) -> None:
+    """They would bear one name in the group, and throw each other out of it."""
+    first = sink()
+    until(first.ready, 30, [first.log])
+    second = SinkProcess(kafka, clickhouse.address, tmp_path, 0).start()
+    assert second.wait() == 1
+    assert "Give each sink a slot of its own" in second.log.read_text()
+    assert first.ready()
+
+
 def test_bets_are_updated_in_place(kafka: str, sink: Callable[..., SinkProcess], warehouse: Warehouse) -> None:
     row: dict[str, Any] = {field["name"]: None for field in BET.latest.schema["fields"]}
     row |= {"tenant": "acme", "bet_id": "b1", "status": "open", "pattern": "B", "settlement_count": 0, "anomalies": []}
