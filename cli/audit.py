@@ -32,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError("a number of seconds, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
     return seconds
 
 

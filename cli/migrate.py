@@ -32,7 +32,8 @@ def run(settings: Settings, dry_run: bool = False, allow_destructive: bool = Fal
 
 def _show(migrator: Migrator) -> None:
     for migration in migrator.pending():
-        print(f"-- {migration.name}")
+        skipped = " (skipped where the account may not manage access)" if migration.requires_access else ""
+        print(f"-- {migration.name}{skipped}")
         for statement in migration.statements:
             note = (
                 "-- may drop or rewrite stored data: needs --allow-destructive\n" if statement.is_destructive() else ""
