@@ -46,9 +46,10 @@ def traffic(draw: random.Random, n: int) -> dict[str, Any]:
     amount = {"bet": 5, "deposit": 3, "win": draw.randrange(1, 9), "loss": -draw.randrange(1, 9)}.get(name)
     back = draw.randrange(300) if draw.random() < 0.1 else 0
     bet = f"b{draw.randrange(max(0, n // 2 - 20), n // 2 + 2)}"
+    player = f"m{n // 200}" if name in MARKETING else f"p{draw.randrange(40)}"  # the oracle ranks all of one's touches
     return event(
-        event_name=name, event_time=T0 + (n - back) * 200, received_at=T0 + n * 200, player_id=f"p{draw.randrange(40)}",
-        nth=n, amount=amount, currency="USD", transaction_id=bet if name == "bet" else f"s{n}",
+        event_name=name, event_time=T0 + (n - back) * 200, received_at=T0 + n * 200, player_id=player, nth=n,
+        amount=amount, currency="USD", transaction_id=bet if name == "bet" else f"s{n}",
         parent_transaction_id=bet if name in ("win", "loss") else None,
         dedup=n if draw.random() > 0.1 else draw.randrange(max(0, n - 500), n + 1),
         click_id=f"c{n // 20}" if name in MARKETING else None, campaign=draw.choice([None, "x", "y"]),
