@@ -99,10 +99,13 @@ class Lane:
         self._input_log, self._gap = input_log, None
         self.opened = False
         self._clear()
+        self._stop.clear()
         if self._task is None or self._task.done():
-            self._stop.clear()
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
-            self._task.add_done_callback(self._ended)
+            self._spawn()
+
+    def _spawn(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
+        self._task.add_done_callback(self._ended)
 
     @property
     def name(self) -> str:
@@ -112,6 +115,8 @@ class Lane:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._tools.fail(error)
+        elif task is self._task and not self._stop.is_set():  # started again while it was about to end
+            self._spawn()
 
     def put(self, run: Run) -> None:
         """Queues a run of records."""
@@ -122,19 +127,25 @@ class Lane:
             self._tools.ledger.hold(self.agent.name, self.tp)
 
     async def pause(self) -> None:
-        """Finishes the batch at hand, for a while, and begins no other until ``start``."""
-        task, self._task = self._task, None
+        """Finishes the batch at hand, for a while, and begins no other until ``start``.
+
+        A ``start`` may come before this returns: rebalances overlap. Two tasks on one state would tear it apart, so the
+        one task goes on then.
+        """
         self._stop.set()
         self._arrived.set()
-        if task is not None:
-            _, pending = await asyncio.wait([task], timeout=PATIENCE)
-            if pending:
+        if self._task is not None:
+            _, pending = await asyncio.wait([self._task], timeout=PATIENCE)
+            if pending and self._stop.is_set():
+                (task,) = pending
                 task.cancel()
                 await asyncio.wait([task])
-        self._clear()
+        if self._stop.is_set():
+            self._clear()
 
     def close(self) -> None:
-        """Releases the state."""
+        """Releases the state; the task ends."""
+        self._stop.set()
         self.state.close()
 
     def _clear(self) -> None:

@@ -1,0 +1,85 @@
+"""A lane has one task at most, however starts and pauses overlap: two on one state would tear it apart."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from runtime import lane as module
+from runtime.agent import Agent
+from runtime.lane import Lane
+from schemas.topics import WAGERS
+
+
+class Ledger:
+    def release(self, *_: Any) -> None: ...
+
+
+class Tools:
+    ledger = Ledger()
+
+    def fail(self, error: BaseException) -> None:
+        raise error
+
+
+class Working(Lane):
+    """Works in batches that take a moment each, whatever it is told meanwhile."""
+
+    running = most = batches = 0
+
+    async def _run(self) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            while not self._stop.is_set():
+                await asyncio.sleep(0.03)
+                self.batches += 1
+        finally:
+            self.running -= 1
+
+
+def lane() -> Working:
+    agent = Agent("any", WAGERS, lambda *_: None, retention=1)
+    parts: Any = (None, None, Tools())
+    return Working(agent, TP("wagers", 0), *parts)
+
+
+def test_a_start_in_the_middle_of_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+
+    async def run() -> None:
+        each = lane()
+        each.start(1)
+        for after in (0.0, 0.001, 0.01, 0.029, 0.031, 0.05):
+            await asyncio.sleep(0.02)
+            pausing = asyncio.create_task(each.pause())
+            await asyncio.sleep(after)
+            each.start(1)
+            await pausing
+            done = each.batches
+            await asyncio.sleep(0.1)
+            assert each.batches > done, f"it stands still after {after}"
+        assert each.most == 1
+        await each.pause()
+        await asyncio.sleep(0.05)
+        assert each.running == 0
+
+    asyncio.run(run())
+
+
+def test_a_pause_that_loses_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        monkeypatch.setattr(module, "PATIENCE", 0.001)
+        each = lane()
+        for _ in range(5):
+            each.start(1)
+            await asyncio.sleep(0.01)
+            await each.pause()
+            assert each.running == 0
+        each.start(1)
+        await asyncio.sleep(0.05)
+        assert (each.running, each.most) == (1, 1)
+        await each.pause()
+
+    asyncio.run(run())
