@@ -18,6 +18,7 @@ from runtime.kafka import LogReader
 from runtime.letters import PAYLOAD, replay_headers
 from runtime.producer import MAX_BATCH, MAX_REQUEST
 from runtime.settings import Settings
+from sinks.erasure import ERASED
 from sinks.letters import Filter, Letters, Place
 
 CHUNK = 200
@@ -36,7 +37,7 @@ class Outcome:
 def refusal(letter: dict[str, Any], limit: int) -> str:
     """Why a letter is not replayed; empty if it is. From ``limit`` replays on it counts as going in a circle."""
     if letter["payload"] is None:
-        return "its record was erased"
+        return "its record was erased" if letter["error"].endswith(ERASED) else "its record has no value to handle"
     if len(letter["payload"]) >= PAYLOAD:
         return "its record was too large to be kept whole"
     if letter["attempts"] >= limit:

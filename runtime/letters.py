@@ -61,7 +61,7 @@ def dead_letter(
             "ingest_offset": ingest_offset,
             "tenant": tenant,
             "dialect": dialect,
-            "error": f"{type(error).__name__}: {error}"[:ERROR],
+            "error": _said(error, record.value)[:ERROR],
             "attempts": int(dict(headers).get(ATTEMPTS, b"0")),
             "timestamp": record.timestamp,
             "key": None if record.key is None else record.key[:HEADERS],
@@ -69,6 +69,11 @@ def dead_letter(
             "headers": list(_fitting(headers)),
         }
     )
+
+
+def _said(error: BaseException, value: bytes | None) -> str:
+    """The error, and what an agent that met no value would not say: decoders fail on it in their own words."""
+    return f"{type(error).__name__}: {error}" if value is not None else f"NoValue: the record has none ({error})"
 
 
 def _fitting(headers: list[tuple[str, bytes | None]]) -> Iterator[dict[str, Any]]:

@@ -68,7 +68,7 @@ def test_each_poison_is_alone_a_dead_letter(kafka: str, pipeline: Pipeline, star
         (INGEST_EVENTS.name, 1): (b"k", good[:40], [], "DecodeError"),
         (EVENTS.name, 0): (b"k", good, [], f"header {HEADER} is missing"),
         (EVENTS.name, 1): (b"k", good, [(HEADER, b"short")], "OriginError"),
-        (WAGERS.name, 0): (b"k", None, [], "Error"),
+        (WAGERS.name, 0): (b"k", None, [], "NoValue"),
         (WAGERS.name, 1): (b"k", b"\xc3\x01" + bytes(8) + good[10:], [], "0000000000000000"),
     }
     pipeline.ingest(logins(0, 100))
