@@ -17,7 +17,17 @@ from typing import Any
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from schemas.codec import Decode, DecodeError, Encode, Schema, UnsupportedSchema, compile_decoder, compile_encoder
+from schemas.codec import (
+    Decode,
+    DecodeError,
+    Encode,
+    EncodeRow,
+    Schema,
+    UnsupportedSchema,
+    compile_decoder,
+    compile_encoder,
+    compile_row_encoder,
+)
 
 FOLDER = Path(__file__).parent / "avro"
 MAGIC = b"\xc3\x01"
@@ -91,6 +101,10 @@ class RecordType:
     def encode(self) -> Encode:
         """From a mapping of all fields to the bytes, as a bound function for the hot path."""
         return self._encoder
+
+    def row_encoder(self) -> EncodeRow:
+        """A function from all values, in the schema's order and with texts as UTF-8 bytes, to the same bytes."""
+        return compile_row_encoder(self.latest.schema, self.latest.header)
 
     def decode(self, data: bytes) -> dict[str, Any]:
         """The record with the fields of the newest version. Raises DecodeError, UnknownSchema."""
