@@ -16,6 +16,7 @@ A record has ``offset, timestamp`` (milliseconds), ``key, value, headers``; its 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Protocol
 
 from runtime.changelog import DELETE, PUT, Change, Marker
@@ -197,6 +198,10 @@ def _merge(
             key = next(changed, None)
 
 
+Row = tuple[int, int, int, Topic, bytes, dict[str, Any] | bytes]
+"""(offset, index, timestamp, topic, key, value) of a row of the batch at hand."""
+
+
 class Emit:
     """Where a step's outputs go. Each carries its origin, by which the next agent knows a repeat."""
 
@@ -218,7 +223,7 @@ class Emit:
         self._add, self._source, self._partitions = add, source, partitions
         self.epoch = epoch
         """Epoch of the agent: with the offset, the version of a row."""
-        self._rows: dict[tuple[str, bytes], tuple[int, int, int, Topic, bytes, dict[str, Any]]] = {}
+        self._rows: dict[tuple[str, bytes], Row] = {}
         self._index = self._timestamp = 0
         self._trace: tuple[str, bytes] | None = None
         self.offset = -1
@@ -254,23 +259,29 @@ class Emit:
         self._index = index + 1
         self._rows[topic.name, row_id] = (value["offset"], index, self._timestamp, topic, key, value)
 
+    def encoded_row(self, topic: Topic, key: bytes, row_id: bytes, value: bytes, offset: int) -> None:
+        """The same for a row that the agent has encoded, with the offset that stands in it."""
+        index = self._index
+        self._index = index + 1
+        self._rows[topic.name, row_id] = (offset, index, self._timestamp, topic, key, value)
+
     def close(self) -> None:
         """Writes the rows, in the order of their origins. Raises TooLarge."""
         for offset, index, timestamp, topic, key, value in sorted(self._rows.values(), key=_order):
-            assert topic.value is not None
             headers = [(HEADER, self._source + place(offset, index))]
             partition = partition_of(key, self._partitions[topic.name])
-            encoded = topic.value.encode(value)
+            if isinstance(value, bytes):
+                encoded = value
+            else:
+                assert topic.value is not None
+                encoded = topic.value.encode(value)
             if len(encoded) > MAX_VALUE:
                 raise TooLarge(len(encoded), "a row")
             self._add(topic.name, partition, key, encoded, headers, timestamp)
         self._rows.clear()
 
 
-def _order(row: tuple[int, int, int, Topic, bytes, dict[str, Any]]) -> tuple[int, int]:
-    return row[0], row[1]
-
-
+_order = itemgetter(0, 1)
 Step = Callable[[Any, State, Emit], None]
 
 
