@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runtime import origin
 from runtime.agent import Record
 from runtime.testing import Run
 from schemas import money
@@ -19,11 +20,13 @@ from schemas.keys import key as text_key
 from schemas.registry import DEAD_LETTER, EVENT, REJECTION
 from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, REJECTIONS, ROWS
 from tests import oracle, report
+from tests.events import T0
 from tests.sinks import Warehouse, warehouse
 from tests.traffic import GAP, LATENESS, TOUCH_WINDOW, WINDOW, letters, processed, rejections, traffic
 
 SEEDS = range(5)
 LOG = 77
+HOUR = 3_600_000
 
 
 def unscaled(value: Decimal) -> int:
@@ -82,6 +85,17 @@ def store(found: Warehouse, records: list[Record], rng: random.Random) -> None:
         assert found.store(block) == []
 
 
+def past_ingest(count: int) -> list[Record]:
+    """Garbage that somebody wrote straight into events."""
+    return [Record(EVENTS.name, 2, i, T0, b"k", b"no event") for i in range(count)]
+
+
+def replayed(record: Record) -> Record:
+    """An event that dedup refused at first, an hour later in events."""
+    cause = origin.source("dedup", 0, LOG, record.partition) + origin.place(record.offset, 0)
+    return Record(EVENTS.name, 1, record.offset, record.timestamp + HOUR, b"k", record.value, ((origin.CAUSE, cause),))
+
+
 @pytest.fixture(scope="module", params=SEEDS, ids=lambda seed: f"seed{seed}")
 def world(request: pytest.FixtureRequest, clickhouse: str) -> Iterator[World]:
     rng = random.Random(request.param)
@@ -94,6 +108,8 @@ def world(request: pytest.FixtureRequest, clickhouse: str) -> Iterator[World]:
         letters(rng, beyond, LOG)
         + letters(rng, beyond[:2], LOG, "sink.events")
         + letters(rng, ingest[:3], LOG, "pairing")
+        + letters(rng, past_ingest(3), LOG, "sink.events")
+        + letters(rng, [replayed(each) for each in beyond[2:5]], LOG, "sink.events")
     )
     with warehouse(clickhouse, f"views_{request.param}_{rng.randbytes(4).hex()}") as found:
         for topic in (EVENTS, *ROWS.values(), DUPLICATES, CONFLICTS):
@@ -240,13 +256,15 @@ def test_data_quality(world: World) -> None:
     places = set(world.log)
     told: dict[bytes, tuple[int, str, str, bool]] = {}
     kept_out: set[tuple[int, int]] = set()
-    for record in world.buried:
+    for record in sorted(world.buried, key=lambda record: record.timestamp):
         letter = DEAD_LETTER.decode(record.value or b"")
         place = (letter["ingest_partition"], letter["ingest_offset"])
         out = letter["stage"] in ("dedup", "sink.events") and place not in places and place not in kept_out
+        out = out and letter["ingest_offset"] is not None
         if out:
             kept_out.add(place)
-        told[letter["letter_id"]] = (letter["timestamp"], letter["tenant"], letter["dialect"], out)
+        told[letter["letter_id"]] = (letter["timestamp"], letter["tenant"] or "", letter["dialect"] or "", out)
+    assert len(kept_out) == 7
     refused = [REJECTION.decode(record.value or b"") for record in world.refused]
     expected = report.data_quality(
         world.events, world.repeated("duplicate"), world.repeated("conflict"), refused, list(told.values()), LATENESS
