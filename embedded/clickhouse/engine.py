@@ -82,24 +82,11 @@ class Session:
     def insert(self, statement: Statement) -> Result:
         """Executes an INSERT with its data: all of the data, or an error.
 
-        The library's own way of inserting keeps errors to itself that arise behind the parser (too many parts, a full
-        disk, a violated constraint). Data in Native, which name their columns, are therefore read as from a file.
+        As from a file: the library's own way of inserting keeps errors to itself that arise behind the parser (too many
+        parts, a full disk, a violated constraint).
         """
-        if statement.format == "Native":
-            with _file(statement.data or b"") as path:
-                text = f"{statement.text} SELECT * FROM file({literal(path)}, 'Native')"  # noqa: S608 - our own path
-                return self._run(text, "Null", {})
-        try:
-            inserter = self._connection.send_insert(statement.text, statement.format)
-            try:
-                self._connection.insert_append(inserter, statement.data)
-            except RuntimeError:
-                self._connection.insert_cancel(inserter)
-                raise
-            done = self._connection.insert_done(inserter)
-        except RuntimeError as error:
-            raise from_engine(error) from None
-        return Result(rows_written=done.rows_written(), bytes_written=done.bytes_written(), seconds=done.elapsed())
+        with _file(statement.data or b"") as path:
+            return self._run(statement.from_file(literal(path)), "Null", {})
 
     def stream(self, statement: Statement, output: str, parameters: Mapping[str, str]) -> Iterator[bytes]:
         """Executes a SELECT and gives its output in pieces; for formats without head and foot only."""

@@ -39,6 +39,13 @@ class Statement:
     """None where the engine gets the whole as text."""
     values: bool = False
     """The data are VALUES, which may hold expressions and parameters."""
+    settings: str = ""
+    """The SETTINGS of an INSERT with data, with which its text ends."""
+
+    def from_file(self, path: str) -> str:
+        """An INSERT with data as one text that reads them from a file; ``path`` is a SQL string."""
+        head = self.text.removesuffix(self.settings)
+        return f"{head} FROM INFILE {path} COMPRESSION 'none' {self.settings} FORMAT {self.format}"
 
     def inline(self) -> "Statement":
         """An INSERT ... VALUES as one text, for parameters are only looked for in a text."""
@@ -66,25 +73,30 @@ def split(source: bytes) -> Statement:
 
 def _insert(source: bytes, tokens: Iterator[tuple[bytes, int, int]]) -> Statement | None:
     """An INSERT with data; None where it takes its rows from a SELECT."""
-    depth = 0
+    depth, settings = 0, None
+    before = [(b"", 0)] * 2  # words, and where they begin
     for token, start, end in tokens:
         depth += (token == b"(") - (token == b")")
         if depth:
             continue
         word = token.upper()
+        if word == b"=" and settings is None and before[0][0] == b"SETTINGS":
+            settings = before[0][1]
+        before = [before[1], (word, start)]
         if word in (b"SELECT", b"WITH", b"WATCH"):
             return None
         if word == b"INFILE":
             raise ClickHouseError(INTO_OUTFILE_NOT_ALLOWED, "FROM INFILE is for clickhouse-client, not for HTTP")
+        text, written = source[:start], source[settings or start : start]
         if word == b"VALUES":
-            return Statement(_text(source[:start]), "INSERT", "Values", source[end:], values=True)
+            return Statement(_text(text), "INSERT", "Values", source[end:], True, _text(written))
         if word == b"FORMAT":
             name = next(tokens, None)
             if name is None or not name[0].isalnum():
                 break
             gap = _DATA_GAP.match(source, name[2])
             data = source[gap.end() if gap else name[2] :]
-            return Statement(_text(source[:start]), "INSERT", name[0].decode(), data)
+            return Statement(_text(text), "INSERT", name[0].decode(), data, settings=_text(written))
     raise ClickHouseError(SYNTAX_ERROR, "Syntax error: an INSERT needs VALUES, FORMAT or SELECT. (SYNTAX_ERROR)")
 
 

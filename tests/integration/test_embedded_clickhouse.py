@@ -115,17 +115,41 @@ def test_an_insert_is_whole_or_not_at_all(ask: Callable[..., requests.Response])
     assert ask("SELECT count() FROM t").text == "0\n"
 
 
-def test_an_error_behind_the_parser_is_told(ask: Callable[..., requests.Response]) -> None:
+FORMATS = (
+    "Native", "RowBinary", "RowBinaryWithNamesAndTypes", "JSONEachRow", "JSONCompactEachRow", "CSV", "TSV", "Values",
+    "Parquet",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_error_behind_the_parser_is_told(ask: Callable[..., requests.Response], form: str) -> None:
     """The library's own way of inserting keeps such errors to itself: an insert would be acknowledged and lost."""
-    ask("CREATE TABLE one (a UInt8, b UInt8, CONSTRAINT few CHECK a < 3) ENGINE = MergeTree ORDER BY a")
-    data = ask("SELECT toUInt8(number) AS a, toUInt8(7) AS b FROM numbers(5) FORMAT Native").content
-    answer = ask(data, query="INSERT INTO one (a, b) FORMAT Native")
-    assert (answer.status_code, "VIOLATED_CONSTRAINT" in answer.text) == (500, True), answer.text
+    columns = "a UInt8, b String, c UInt8 DEFAULT 9, CONSTRAINT few CHECK a < 3"
+    ask(f"CREATE TABLE one ({columns}) ENGINE = MergeTree ORDER BY a")
+    rows = "SELECT toUInt8(number) AS a, concat('semi;colon ', toString(number)) AS b FROM numbers({}) FORMAT {}"
+    insert = f"INSERT INTO one (a, b) FORMAT {form}"
+    answer = ask(ask(rows.format(5, form)).content, query=insert)
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (500, "469"), answer.text
+    assert "VIOLATED_CONSTRAINT" in answer.text
     assert ask("SELECT count() FROM one").text.strip() == "0"
-    few = ask("SELECT toUInt8(number) AS a, toUInt8(7) AS b FROM numbers(2) FORMAT Native").content
-    assert ask(few, query="INSERT INTO one (a, b) FORMAT Native").ok
-    assert ask("SELECT sum(a), count() FROM one").text.split() == ["1", "2"]
-    ask("DROP TABLE one SYNC")
+    answer = ask(ask(rows.format(2, form)).content, query=insert)
+    assert answer.ok, answer.text
+    assert json.loads(answer.headers["X-ClickHouse-Summary"])["written_rows"] == "2"
+    assert ask("SELECT * FROM one ORDER BY a FORMAT CSV").text == '0,"semi;colon 0",9\n1,"semi;colon 1",9\n'
+    answer = ask(b'{"a": "no number"', query=insert)
+    assert int(answer.headers["X-ClickHouse-Exception-Code"]) > 0
+    assert ask("SELECT count() FROM one").text.strip() == "2"
+
+
+def test_settings_in_an_insert_are_the_inserts(ask: Callable[..., requests.Response]) -> None:
+    ask("CREATE TABLE t (a UInt8, b String) ENGINE = MergeTree ORDER BY a")
+    answer = ask(
+        '{"a": 1, "other": 2}', query="INSERT INTO t SETTINGS input_format_skip_unknown_fields = 0 FORMAT JSONEachRow"
+    )
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "117"
+    assert ask('{"a": 1, "other": 2}', query="INSERT INTO t FORMAT JSONEachRow").ok
+    assert ask("(2, 'x')", query="INSERT INTO t SETTINGS async_insert = 0 VALUES").ok
+    assert ask("SELECT count() FROM t").text == "2\n"
 
 
 def test_settings_apply_to_their_request_alone(ask: Callable[..., requests.Response]) -> None:

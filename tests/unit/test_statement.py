@@ -83,6 +83,30 @@ def test_values_can_become_one_text_again() -> None:
     assert split(b"INSERT INTO t (a) VALUES ({x:Int8})").inline().text == "INSERT INTO t (a)  VALUES  ({x:Int8})"
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (b"INSERT INTO t (a, b) FORMAT CSV\n1,2", "INSERT INTO t (a, b) FROM INFILE 'f' COMPRESSION 'none' FORMAT CSV"),
+        (b"INSERT INTO t VALUES (1)", "INSERT INTO t FROM INFILE 'f' COMPRESSION 'none' FORMAT Values"),
+        (
+            b"INSERT INTO t SETTINGS x = 1, y='a' FORMAT CSV\n1",
+            "INSERT INTO t FROM INFILE 'f' COMPRESSION 'none' SETTINGS x = 1, y='a' FORMAT CSV",
+        ),
+        (
+            b"INSERT INTO settings SETTINGS x=1 VALUES (1)",
+            "INSERT INTO settings FROM INFILE 'f' COMPRESSION 'none' SETTINGS x=1 FORMAT Values",
+        ),
+        (
+            b"INSERT INTO settings (settings) FORMAT TSV\nsettings = 1",
+            "INSERT INTO settings (settings) FROM INFILE 'f' COMPRESSION 'none' FORMAT TSV",
+        ),
+    ],
+)
+def test_data_can_be_read_as_from_a_file(source: bytes, text: str) -> None:
+    """The engine wants SETTINGS behind the file."""
+    assert " ".join(split(source).from_file("'f'").split()) == text
+
+
 def test_takes_no_longer_than_it_should_on_hostile_input() -> None:
     for hostile in (
         b"'" * 200_001,
