@@ -6,12 +6,15 @@ be exact there is ``streams/agents``; docs/agents.md says what is the difference
 
 import pkgutil
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from runtime.plain import PlainAgent
 from runtime.settings import Settings, SettingsError
 
+if TYPE_CHECKING:
+    from runtime.plain import PlainAgent  # brings Faust, which commands that run no agent need not load
 
-def plain_agents(settings: Settings) -> list[PlainAgent]:
+
+def plain_agents(settings: Settings) -> "list[PlainAgent]":
     """The plain agents that the setting names. Raises SettingsError where there is none of a name."""
     known = [module.name for module in pkgutil.iter_modules(__path__)]
     wanted = [name for name in settings.plain.split(",") if name]
