@@ -140,8 +140,13 @@ def _items(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _pairs(encode: Callable[[Any], bytes], named: bool) -> Callable[[Any], bytes]:
     """An encoder of maps, from one of their values."""
     name_of = _text if named else _bytes
-    items = _items(lambda pair: name_of(pair[0]) + encode(pair[1]))
-    return lambda values: items(values.items())
+
+    def encode_pairs(values: Any) -> bytes:
+        if not values:
+            return b"\0"
+        return b"".join((varint(len(values)), *[name_of(key) + encode(value) for key, value in values.items()], b"\0"))
+
+    return encode_pairs
 
 
 def _bytes(value: bytes) -> bytes:

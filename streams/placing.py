@@ -1,8 +1,8 @@
 """Puts the events that a batch brings for one player among those that are known, touching as few sessions as it can.
 
-One that comes behind all known ones, as most do, needs no look at the state but the player's last session. For any
-other its two neighbours decide, each by the rule for neighbours: it stays within a session, extends one, joins two, or
-splits one; only a split and a join have to read events again.
+One that comes behind all known ones, or among those of the player's last session, as most do, needs no look at the
+state but that session. For any other its two neighbours decide, each by the rule for neighbours: it stays within a
+session, extends one, joins two, or splits one; only a split and a join have to read events again.
 
 Events are placed in the order in which they came, not in that of their times. A batch that ended earlier (a worker died
 in it, say) would have written the sessions of that moment; placed in the same order, each of them comes up here too,
@@ -12,14 +12,12 @@ places, so that one cursor passes them all.
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from runtime.agent import Cursor, State
-from streams.sessionizing import Fact, Session, begins, pause
+from streams.sessionizing import Event, Session, begins, pause
 
 HEAD, SESSION, EVENT = b"h", b"s", b"e"
-
-Arrival = tuple[bytes, Fact]
-"""An event's place in its player's order, and what is summed up of it."""
 
 
 @dataclass(slots=True)
@@ -27,8 +25,8 @@ class Touched:
     """A session that the batch has changed."""
 
     session: Session
-    assigned: list[tuple[bytes, int]] = field(default_factory=list)
-    """Place and received_at of events that came to belong to it; some may have left it again."""
+    assigned: list[Event] = field(default_factory=list)
+    """Events that came to belong to it; some may have left it again."""
     all: bool = False
     """Every event of it came to belong to it: its first event, and with it its id, is new."""
 
@@ -41,34 +39,44 @@ class Placing:
         self._gap, self._state, self._cursor = gap, state, cursor
         self._head, self._events, self._sessions = prefix + HEAD, prefix + EVENT, prefix + SESSION
         self._placed: list[bytes] = []
-        self._facts: dict[bytes, Fact] = {}
+        self._added: dict[bytes, Event] = {}
         self._stored: dict[bytes, tuple[bytes | None, bytes | None]] = {}
         self.touched: dict[bytes, Touched] = {}
         """By the place of the session's first event."""
         self.gone: set[bytes] = set()
         """First places of sessions that no longer exist."""
         self._current: Session | None = state.load(self._head, Session.unpack)
-        self._last = None if self._current is None else self._current.last
-        self._known_last = self._last
+        self._known_last = b"" if self._current is None else self._current.last
+        """Place of the last stored event; b"" without any."""
 
-    def run(self, arrivals: list[Arrival]) -> None:
+    def run(self, events: list[Event]) -> None:
         """Places the events, in this order."""
-        self._look_up(sorted(place for place, _ in arrivals))
-        for place, fact in arrivals:
-            if self._last is None or place > self._last:
-                self._append(place, fact)
+        placed, added = self._placed, self._added
+        self._look_up(sorted(event.place for event in events if self._far(event.place)))
+        for event in events:
+            place, session = event.place, self._current
+            if session is None or place > session.last:
+                self._append(event, session)
+                placed.append(place)
             else:
-                self._insert(place, fact)
-            insort(self._placed, place)
-            self._facts[place] = fact
+                if session.surrounds(place):
+                    session.count(event)
+                    self._touch(session).assigned.append(event)
+                else:
+                    self._insert(event)
+                insort(placed, place)
+            added[place] = event
+
+    def _far(self, place: bytes) -> bool:
+        """Whether its stored neighbours must be looked up, as far as can be said before any event is placed."""
+        session = self._current
+        return session is not None and place <= self._known_last and not session.surrounds(place)
 
     def _look_up(self, places: list[bytes]) -> None:
-        """Finds the stored neighbours of each place that is not behind all stored events."""
+        """Finds the stored neighbours of places, ascending, that are not behind all stored events."""
         cut, cursor = len(self._events), self._cursor
         before = after = None
         for place in places:
-            if self._known_last is None or place > self._known_last:
-                break
             if after is None or place > after:
                 found, previous = cursor.seek(self._events + place), cursor.previous()
                 if not found.startswith(self._events):
@@ -80,8 +88,9 @@ class Placing:
     def save(self) -> None:
         """Writes events, sessions and head to the state."""
         put = self._state.put
-        for place, fact in self._facts.items():
-            put(self._events + place, fact.pack())
+        prefix = self._events
+        for place, event in self._added.items():
+            put(prefix + place, event.pack())
         for first in self.gone:
             self._state.delete(self._sessions + first)
         for first, touched in self.touched.items():
@@ -90,28 +99,29 @@ class Placing:
         assert self._current is not None
         self._state.keep(self._head, self._current, Session.pack)
 
-    def assigned(self, touched: Touched) -> list[tuple[bytes, int]]:
-        """Place and received_at of the events that the batch made the session's."""
-        session = touched.session
+    def assigned(self, touched: Touched) -> list[Event]:
+        """The events that the batch made the session's."""
+        first, last = touched.session.first, touched.session.last
         if touched.all:
-            return self._assignable(session)
-        return [item for item in touched.assigned if session.first <= item[0] <= session.last]
+            return self._between(first, last)
+        return [event for event in touched.assigned if first <= event.place <= last]
 
-    def _append(self, place: bytes, fact: Fact) -> None:
-        session = self._current
-        if session is None or self._last is None or begins(self._last, place, self._gap):
+    def _append(self, event: Event, session: Session | None) -> None:
+        """The event is behind all that are known, of which ``session`` has the last."""
+        place = event.place
+        if session is None or begins(session.last, place, self._gap):
             if session is not None:
                 self._touch(session)  # no longer the current one, it gets an entry of its own
-            session = self._new(Session(place, place))
+            session = self._current = self._new(Session(place, place))
         else:
-            session.paused += pause(self._last, place)
+            session.paused += pause(session.last, place)
             session.last = place
-        session.count(fact)
-        self._last, self._current = place, session
-        self._touch(session).assigned.append((place, fact.received))
+        session.count(event)
+        self._touch(session).assigned.append(event)
 
-    def _insert(self, place: bytes, fact: Fact) -> None:
+    def _insert(self, event: Event) -> None:
         """The event belongs between two that are known, or before all of them."""
+        place = event.place
         before, after = self._neighbours(place)
         to_left = before is not None and not begins(before, place, self._gap)
         to_right = not begins(place, after, self._gap)
@@ -120,8 +130,8 @@ class Placing:
         if before is not None and right.first <= before:  # both neighbours are of one session
             if to_left and to_right:
                 right.paused += pause(before, place) + pause(place, after) - pause(before, after)
-                right.count(fact)
-                self._touch(right).assigned.append((place, fact.received))
+                right.count(event)
+                self._touch(right).assigned.append(event)
                 return
             left, right = right, self._split(right, before, after)
         else:
@@ -133,9 +143,9 @@ class Placing:
         else:
             target = self._new(Session(place, place))
             self._touch(target).all = True
-        target.count(fact)
+        target.count(event)
         touched = self._touch(target)
-        touched.assigned.append((place, fact.received))
+        touched.assigned.append(event)
         if to_right:
             self._join(touched, right, pause(place, after))
 
@@ -158,7 +168,7 @@ class Placing:
         target.paused += paused
         target.absorb(right)
         if not into.all:
-            into.assigned.extend(self._assignable(right))
+            into.assigned.extend(self._between(right.first, right.last))
         target.last = right.last
         self.touched.pop(right.first, None)
         self.gone.add(right.first)
@@ -179,7 +189,9 @@ class Placing:
 
     def _neighbours(self, place: bytes) -> tuple[bytes | None, bytes]:
         """The events next to a place that is not the last, stored or of this batch."""
-        before, after = self._stored.get(place, (self._known_last, None))
+        if place <= self._known_last and place not in self._stored:
+            self._look_up([place])
+        before, after = self._stored.get(place, (self._known_last or None, None))
         at = bisect_left(self._placed, place)
         if at and (before is None or self._placed[at - 1] > before):
             before = self._placed[at - 1]
@@ -210,22 +222,18 @@ class Placing:
         packed = self._state.get(self._sessions + first)
         return None if packed is None else Session.unpack(packed)
 
-    def _between(self, first: bytes, last: bytes) -> list[Arrival]:
+    def _between(self, first: bytes, last: bytes) -> list[Event]:
         """The events from one place to another, stored or of this batch."""
-        found: list[Arrival] = []
-        if self._known_last is not None and first <= self._known_last:
+        found: list[Event] = []
+        if first <= self._known_last:
             cut = len(self._events)
             stored = self._state.scan(self._events + first, self._events + last + b"\x00")
-            found = [(key[cut:], Fact.unpack(packed)) for key, packed in stored]
+            found = [Event.unpack(key[cut:], packed) for key, packed in stored]
         placed = self._placed[bisect_left(self._placed, first) : bisect_left(self._placed, last + b"\x00")]
         if placed:
-            found += [(place, self._facts[place]) for place in placed]
+            found += [self._added[place] for place in placed]
             found.sort(key=_place)
         return found
 
-    def _assignable(self, session: Session) -> list[tuple[bytes, int]]:
-        return [(place, fact.received) for place, fact in self._between(session.first, session.last)]
 
-
-def _place(arrival: Arrival) -> bytes:
-    return arrival[0]
+_place = itemgetter(0)

@@ -6,85 +6,99 @@ middle changes at most the sessions on its two sides, and only a split has to lo
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-_ORDER = struct.Struct(">QB16sQIQ")
+from runtime.origin import PACKED
+from schemas import money
+
+_ORDER = struct.Struct(f">QB16s{PACKED.size}s")
 ORDER = _ORDER.size
+_TIME = 8
+_COORDINATES = ORDER - PACKED.size
 _BIAS = 1 << 63
-RANK = {"session_start": 0, "session_stop": 2, "session_end": 3}
 START, OTHER, STOP, END = 0, 1, 2, 3
-SUMS = {"bet": 0, "deposit": 1, "withdraw": 2}
+RANK = {b"session_start": START, b"session_stop": STOP, b"session_end": END}
+SUMS = {b"bet": 0, b"deposit": 1, b"withdraw": 2}
 """Which sum an event's amount goes to."""
 
-Sum = dict[str, tuple[int, int]]
+Sum = dict[bytes, tuple[int, int]]
 """By currency, the sum and how many amounts are in it: without any, the currency is not there."""
-Coordinates = tuple[int, int, int]
-"""(log, partition, offset) in ingest.events."""
 
 
-def order_key(time: int, name: str, event_id: bytes, coordinates: Coordinates) -> bytes:
+def order_key(time: int, rank: int, event_id: bytes, coordinates: bytes) -> bytes:
     """An event's place among those of its player, as bytes that sort like it.
 
-    (event_time, rank, event_id); the coordinates tell an event from the same one accepted again after its dedup window.
+    (event_time, rank, event_id); the coordinates, packed, tell an event from the same one accepted again after its
+    dedup window.
     """
-    log, partition, offset = coordinates
-    return _ORDER.pack(time + _BIAS, RANK.get(name, OTHER), event_id, log + _BIAS, partition, offset)
+    return _ORDER.pack(time + _BIAS, rank, event_id, coordinates)
 
 
 def time_of(key: bytes) -> int:
     """event_time in milliseconds."""
-    return int.from_bytes(key[:8], "big") - _BIAS
+    return int.from_bytes(key[:_TIME]) - _BIAS
 
 
 def event_id_of(key: bytes) -> bytes:
     """The event's id."""
-    return key[9:25]
+    return key[_TIME + 1 : _COORDINATES]
 
 
-def coordinates_of(key: bytes) -> Coordinates:
-    """The event's coordinates in ingest.events."""
-    _, _, _, log, partition, offset = _ORDER.unpack(key)
-    return log - _BIAS, partition, offset
+def coordinates_of(key: bytes) -> tuple[int, int, int]:
+    """The event's coordinates in ingest.events: (log, partition, offset)."""
+    return PACKED.unpack_from(key, _COORDINATES)
 
 
 def begins(before: bytes, after: bytes, gap: int) -> bool:
     """Whether a new session begins between two neighbours."""
-    if time_of(after) - time_of(before) > gap:
+    if int.from_bytes(after[:_TIME]) - int.from_bytes(before[:_TIME]) > gap:
         return True
-    return before[8] == END or (after[8] == START and before[8] != STOP)
+    rank = before[_TIME]
+    return rank == END or (after[_TIME] == START and rank != STOP)
 
 
 def pause(before: bytes, after: bytes) -> int:
     """Milliseconds between two neighbours of one session that are not active time."""
-    return time_of(after) - time_of(before) if before[8] == STOP else 0
+    return time_of(after) - time_of(before) if before[_TIME] == STOP else 0
 
 
-@dataclass(slots=True)
-class Fact:
-    """What a session sums up of an event, beside its place."""
+_HEAD = struct.Struct(">qIi")
 
-    name: str
+
+class Event(NamedTuple):
+    """An event's place, and what a session sums up of it. Texts are UTF-8 bytes, as they came."""
+
+    place: bytes
+    name: bytes
     received: int
     """received_at, milliseconds: leads the key of the warehouse's table of assignments."""
-    amount: int | None
-    currency: str
+    amount: bytes | None
+    """Avro's decimal, of an event that has a sum."""
+    currency: bytes
 
     def pack(self) -> bytes:
-        if self.amount is None:
-            return orjson.dumps([self.name, self.received])
-        return orjson.dumps([self.name, self.received, str(self.amount), self.currency])
+        """All but the place."""
+        _, name, received, amount, currency = self
+        if amount is None:
+            return _HEAD.pack(received, len(name), -1) + name
+        return _HEAD.pack(received, len(name), len(amount)) + name + amount + currency
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Fact":
-        name, received, *amount = orjson.loads(data)
-        return cls(name, received, int(amount[0]), amount[1]) if amount else cls(name, received, None, "")
+    def unpack(cls, place: bytes, packed: bytes) -> "Event":
+        received, names, amounts = _HEAD.unpack_from(packed)
+        middle = _HEAD.size + names
+        name = packed[_HEAD.size : middle]
+        if amounts < 0:
+            return cls(place, name, received, None, b"")
+        end = middle + amounts
+        return cls(place, name, received, packed[middle:end], packed[end:])
 
 
-def _add(sums: Sum, currency: str, amount: int, count: int) -> None:
+def _add(sums: Sum, currency: bytes, amount: int, count: int) -> None:
     before, known = sums.get(currency, (0, 0))
     if known + count:
         sums[currency] = (before + amount, known + count)
@@ -100,17 +114,25 @@ class Session:
     last: bytes
     paused: int = 0
     events: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[bytes, int] = field(default_factory=dict)
     sums: tuple[Sum, Sum, Sum] = field(default_factory=lambda: ({}, {}, {}))
     """Stake, deposits and withdrawals."""
+    id: bytes = b""
+    """Once it was asked for: it follows from the first event."""
 
-    def count(self, fact: Fact) -> None:
-        """Adds an event's facts."""
+    def surrounds(self, place: bytes) -> bool:
+        """Whether an event there, before the last, belongs to the session whatever its neighbours, and nothing else
+        changes by it: where no event has a rank of its own, only time could part it from them, and they are near.
+        """
+        return place > self.first and place[_TIME] == OTHER and b"session_stop" not in self.counts
+
+    def count(self, event: Event) -> None:
+        """Adds an event, but for its place."""
+        _, name, _, amount, currency = event
         self.events += 1
-        self.counts[fact.name] = self.counts.get(fact.name, 0) + 1
-        which = SUMS.get(fact.name)
-        if which is not None and fact.amount is not None:
-            _add(self.sums[which], fact.currency, fact.amount, 1)
+        self.counts[name] = self.counts.get(name, 0) + 1
+        if amount is not None:
+            _add(self.sums[SUMS[name]], currency, money.from_bytes(amount), 1)
 
     def absorb(self, other: "Session", sign: int = 1) -> None:
         """Adds (or takes away) all of another's sums."""
@@ -124,41 +146,51 @@ class Session:
                 _add(mine, currency, sign * amount, sign * count)
 
     @classmethod
-    def of(cls, events: Iterable[tuple[bytes, Fact]]) -> "Session":
+    def of(cls, events: Iterable[Event]) -> "Session":
         """The session of these events, in their order, which are known to be one."""
         session: Session | None = None
-        for key, fact in events:
+        for event in events:
+            place = event.place
             if session is None:
-                session = cls(key, key)
+                session = cls(place, place)
             else:
-                session.paused += pause(session.last, key)
-                session.last = key
-            session.count(fact)
+                session.paused += pause(session.last, place)
+                session.last = place
+            session.count(event)
         if session is None:
             raise ValueError("a session has at least one event")
         return session
 
     def pack(self) -> bytes:
-        sums = [{name: (str(amount), count) for name, (amount, count) in part.items()} for part in self.sums]
-        return self.last + self.first + orjson.dumps([self.paused, self.events, self.counts, *sums])
+        counts = {name.decode(): count for name, count in self.counts.items()}
+        sums = [
+            {name.decode(): (str(amount), count) for name, (amount, count) in part.items()} if part else {}
+            for part in self.sums
+        ]
+        return self.last + self.first + orjson.dumps((self.paused, self.events, counts, *sums))
 
     @classmethod
     def unpack(cls, data: bytes) -> "Session":
         paused, events, counts, *sums = orjson.loads(data[2 * ORDER :])
         stake, deposits, withdrawals = (
-            {currency: (int(amount), count) for currency, (amount, count) in part.items()} for part in sums
+            {currency.encode(): (int(amount), count) for currency, (amount, count) in part.items()} for part in sums
+        )
+        return cls(
+            data[ORDER : 2 * ORDER], data[:ORDER], paused, events,
+            {name.encode(): count for name, count in counts.items()}, (stake, deposits, withdrawals),
         )  # fmt: skip
-        return cls(data[ORDER : 2 * ORDER], data[:ORDER], paused, events, counts, (stake, deposits, withdrawals))
 
-    def row(self) -> dict[str, Any]:
-        """The fields of schemas/avro/session that follow from the events."""
-        started, ended = time_of(self.first), time_of(self.last)
-        return {
-            "started_at": started,
-            "ended_at": ended,
-            "end_reason": {END: "ended", STOP: "stopped"}.get(self.last[8], "idle"),
-            "active_ms": ended - started - self.paused,
-            "events": self.events,
-            "event_counts": self.counts,
-            "bets": self.counts.get("bet", 0),
-        }
+    def row(self, gap: int, assigned: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
+        """The fields of schemas/avro/session from started_at to assigned, as a row; ``gap`` in milliseconds."""
+        started, ended, counts = time_of(self.first), time_of(self.last), self.counts
+        amounts = (
+            {currency: money.to_bytes(amount) for currency, (amount, _) in part.items()} if part else part
+            for part in self.sums
+        )
+        return (
+            started, ended, _REASONS.get(self.last[_TIME], b"idle"), ended - started - self.paused, gap, self.events,
+            counts, counts.get(b"bet", 0), *amounts, assigned,
+        )  # fmt: skip
+
+
+_REASONS = {END: b"ended", STOP: b"stopped"}

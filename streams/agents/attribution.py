@@ -42,13 +42,13 @@ import orjson
 
 from runtime.agent import Agent, Emit, State
 from runtime.changelog import Marker
-from runtime.origin import ingest_coordinates
+from runtime.origin import PACKED, packed_coordinates
 from runtime.settings import Settings
 from schemas.keys import TOUCHES as NAMES
 from schemas.keys import uuid5_bytes
 from schemas.registry import EVENT
 from schemas.topics import DAY, INGEST_RETENTION, LATER_RETENTION, ROWS, TOUCHES
-from streams.sessionizing import Coordinates, coordinates_of, event_id_of, order_key, time_of
+from streams.sessionizing import OTHER, coordinates_of, event_id_of, order_key, time_of
 
 ATTRIBUTIONS = ROWS["attributions"]
 UNDER_WAY = INGEST_RETENTION + LATER_RETENTION
@@ -120,8 +120,8 @@ class Attributor:
         emit.scratch[RECEIVED] = max(received, emit.scratch.get(RECEIVED, received))
         if received - time > self._lateness:
             return
-        coordinates = ingest_coordinates(cause)
-        place = order_key(time, name, event_id, coordinates)
+        coordinates = packed_coordinates(cause)
+        place = order_key(time, OTHER, event_id, coordinates)
         link = Link(record.key, coordinates, state, emit, self._window)
         if name in NAMES:
             link.touch(place, Touch(name, campaign, *utm))
@@ -146,8 +146,8 @@ class Attributor:
 class Link:
     """The touches and conversions of one click id, player or device."""
 
-    def __init__(self, key: bytes, cause: Coordinates, state: State, emit: Emit, window: int) -> None:
-        """``cause`` is the place in ingest.events of the event at hand."""
+    def __init__(self, key: bytes, cause: bytes, state: State, emit: Emit, window: int) -> None:
+        """``cause`` is the place in ingest.events of the event at hand, packed."""
         self._key, self._cause, self._state, self._emit, self._window = key, cause, state, emit, window
         self._prefix = uuid5_bytes(key.decode())
 
@@ -199,6 +199,7 @@ class Link:
     def _row(self, place: bytes, conversion: Conversion, touch: Touch | None, touched: bytes) -> dict[str, Any]:
         tenant, link, _ = orjson.loads(self._key)
         log, partition, offset = coordinates_of(place)
+        caused = PACKED.unpack(self._cause)
         known = coordinates_of(touched) if touch else (None, None, None)
         return {
             "tenant": tenant,
@@ -227,9 +228,9 @@ class Link:
             "epoch": self._emit.epoch,
             "partition": self._state.partition,
             "offset": self._emit.offset,
-            "ingest_log": self._cause[0],
-            "ingest_partition": self._cause[1],
-            "ingest_offset": self._cause[2],
+            "ingest_log": caused[0],
+            "ingest_partition": caused[1],
+            "ingest_offset": caused[2],
         }
 
 
@@ -239,7 +240,7 @@ def _scope(campaign: str) -> bytes:
 
 def _time(time: int) -> bytes:
     """What the places of events at that time begin with."""
-    return order_key(time, "", bytes(16), (0, 0, 0))[:8]
+    return order_key(time, OTHER, bytes(16), b"")[:8]
 
 
 def make(window: int, lateness: int) -> Agent:
@@ -250,6 +251,7 @@ def make(window: int, lateness: int) -> Agent:
         source=TOUCHES,
         step=attributor.step,
         outputs=(ATTRIBUTIONS,),
+        version=2,
         close=attributor.close,
         expired=attributor.expired,
         retention=window + lateness + UNDER_WAY + DAY,

@@ -14,39 +14,40 @@ highest received_at seen from them, less lateness and gap (and a margin for gate
 """
 
 from dataclasses import dataclass, field
+from hashlib import sha1
 from typing import Any
 
 from runtime.agent import Agent, Emit, State
 from runtime.changelog import Marker
-from runtime.origin import PLACE, ingest_coordinates
+from runtime.origin import PLACE, packed_coordinates
 from runtime.settings import Settings
-from schemas import money
 from schemas.keys import key, uuid5_bytes, uuid_text
-from schemas.registry import EVENT
+from schemas.registry import EVENT, SESSION
 from schemas.topics import DAY, EVENTS, INGEST_RETENTION, SESSIONS
 from streams.placing import EVENT as EVENT_ENTRY
-from streams.placing import Arrival, Placing
-from streams.sessionizing import SUMS, Coordinates, Fact, Session, coordinates_of, event_id_of, order_key, time_of
+from streams.placing import Placing
+from streams.sessionizing import OTHER, RANK, SUMS, Event, Session, coordinates_of, event_id_of, order_key, time_of
 
 HASH = 16
 MARGIN = 60 * 60 * 1000
 _read = EVENT.reader(
     "event_id", "identity", "tenant", "event_name", "event_time", "received_at", "player_id", "device_id", "amount",
-    "currency",
+    "currency", text=False,
 )  # fmt: skip
+_encode = SESSION.row_encoder()
 
 
 @dataclass(slots=True)
 class Player:
     """What a batch brings for one identity."""
 
-    tenant: str
-    player_id: str | None
-    device_id: str | None
+    tenant: bytes
+    player_id: bytes | None
+    device_id: bytes | None
     offset: int = -1
     """Of the last record: with the state behind it, the version of every row of the player's that the batch writes."""
-    cause: Coordinates = (0, 0, 0)
-    arrivals: list[Arrival] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    """In the order in which they came."""
 
 
 class Sessionizer:
@@ -70,10 +71,9 @@ class Sessionizer:
         player = scratch.get(identity)
         if player is None:
             player = scratch[identity] = Player(tenant, player_id, device_id if player_id is None else None)
-        player.offset, player.cause = record.offset, ingest_coordinates(cause)
-        unscaled = money.from_bytes(amount) if amount is not None and name in SUMS else None
-        place = order_key(time, name, event_id, player.cause)
-        player.arrivals.append((place, Fact(name, received, unscaled, currency or "")))
+        player.offset = record.offset
+        place = order_key(time, RANK.get(name, OTHER), event_id, packed_coordinates(cause))
+        player.events.append(Event(place, name, received, amount if name in SUMS else None, currency or b""))
 
     def close(self, state: State, emit: Emit) -> None:
         """Places the batch's events, writes the sessions that they touch, and their rows."""
@@ -83,33 +83,26 @@ class Sessionizer:
             if isinstance(note, int):
                 seen[name.hex()] = max(note, seen.get(name.hex(), note))
             else:
-                placing = Placing(self._gap, state, cursor, uuid5_bytes(name))
-                placing.run(note.arrivals)
+                placing = Placing(self._gap, state, cursor, sha1(name, usedforsecurity=False).digest()[:HASH])
+                placing.run(note.events)
                 placing.save()
                 self._rows(state, emit, name, note, placing)
 
-    def _rows(self, state: State, emit: Emit, identity: str, player: Player, placed: Placing) -> None:
-        log, partition, offset = player.cause
-        same: dict[str, Any] = {
-            "identity": identity,
-            "tenant": player.tenant,
-            "player_id": player.player_id,
-            "device_id": player.device_id,
-            "gap_ms": self._gap,
-            "epoch": emit.epoch,
-            "partition": state.partition,
-            "offset": player.offset,
-            "ingest_log": log,
-            "ingest_partition": partition,
-            "ingest_offset": offset,
-        }
+    def _rows(self, state: State, emit: Emit, identity: bytes, player: Player, placed: Placing) -> None:
+        offset = player.offset
+        before = (identity, player.tenant, player.player_id, player.device_id)
+        after = (emit.epoch, state.partition, offset, *coordinates_of(player.events[-1].place))
         for first in sorted(placed.gone):
-            row = same | _fields(identity, Session(first, first), []) | {"withdrawn": True}
-            emit.row(SESSIONS, identity.encode(), row["session_id"], row)
+            session = Session(first, first)
+            session_id = _id(identity, session)
+            row = (session_id, *before, True, *session.row(self._gap, []), *after)
+            emit.encoded_row(SESSIONS, identity, session_id, _encode(row), offset)
         for first in sorted(placed.touched):
             touched = placed.touched[first]
-            row = same | _fields(identity, touched.session, placed.assigned(touched)) | {"withdrawn": False}
-            emit.row(SESSIONS, identity.encode(), row["session_id"], row)
+            session_id = _id(identity, touched.session)
+            assigned = [(*coordinates_of(event.place), event.received) for event in placed.assigned(touched)]
+            row = (session_id, *before, False, *touched.session.row(self._gap, assigned), *after)
+            emit.encoded_row(SESSIONS, identity, session_id, _encode(row), offset)
 
     def expired(self, entry: bytes, value: bytes, marker: Marker) -> bool:
         """Whether an entry is older than any event that may still come."""
@@ -124,23 +117,11 @@ class Sessionizer:
         return bool(latest < horizon)
 
 
-def _fields(identity: str, session: Session, assigned: list[tuple[bytes, int]]) -> dict[str, Any]:
-    first = session.first
-    stake, deposits, withdrawals = (
-        {currency: money.to_bytes(amount) for currency, (amount, _) in sums.items()} for sums in session.sums
-    )
-    return session.row() | {
-        "session_id": uuid5_bytes(key(identity, time_of(first), uuid_text(event_id_of(first)))),
-        "stake": stake,
-        "deposits": deposits,
-        "withdrawals": withdrawals,
-        "assigned": [_assigned(place, received) for place, received in assigned],
-    }
-
-
-def _assigned(place: bytes, received: int) -> dict[str, int]:
-    log, partition, offset = coordinates_of(place)
-    return {"log": log, "partition": partition, "offset": offset, "received_at": received}
+def _id(identity: bytes, session: Session) -> bytes:
+    if not session.id:
+        first = session.first
+        session.id = uuid5_bytes(key(identity.decode(), time_of(first), uuid_text(event_id_of(first))))
+    return session.id
 
 
 def make(gap: int, lateness: int, sources: int) -> Agent:
@@ -151,6 +132,7 @@ def make(gap: int, lateness: int, sources: int) -> Agent:
         source=EVENTS,
         step=sessionizer.step,
         outputs=(SESSIONS,),
+        version=2,
         close=sessionizer.close,
         expired=sessionizer.expired,
         retention=lateness + gap + INGEST_RETENTION + DAY,
