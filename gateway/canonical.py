@@ -11,13 +11,10 @@ from typing import Any
 
 import orjson
 
-from gateway.values import magnitude
+from gateway.values import Number, magnitude
 
 _beyond_bmp = re.compile(rb"[\xf0-\xf4]").search
-
-
-def _as_sent(number: Any) -> orjson.Fragment:
-    return orjson.Fragment(number.digits)
+_as_sent = orjson.Fragment
 
 
 def canonical(value: Any) -> bytes:
@@ -43,9 +40,9 @@ def scope(dialect: str, route: str, campaign: str | None) -> bytes:
     return canonical([dialect, route, campaign])[:-1] + b","
 
 
-def fingerprint(scope: bytes, event: Any) -> bytes:
+def fingerprint(scope: bytes, event: bytes) -> bytes:
     """SHA-256, cut to 16 bytes, over the canonical JSON of dialect, route, campaign header and event (semantics.md)."""
-    return sha256(scope + canonical(event) + b"]").digest()[:16]
+    return sha256(scope + event + b"]").digest()[:16]
 
 
 def properties(found: dict[str, Any]) -> str:
@@ -57,8 +54,7 @@ def properties(found: dict[str, Any]) -> str:
     return orjson.dumps(found, _storable).decode() if found else "{}"
 
 
-def _storable(number: Any) -> orjson.Fragment | str:
-    digits: str = number.digits
-    if len(digits) <= 300 and "e" not in digits and "E" not in digits:
+def _storable(digits: Number) -> orjson.Fragment | str:
+    if len(digits) <= 300 and b"e" not in digits and b"E" not in digits:
         return orjson.Fragment(digits)
-    return orjson.Fragment(digits) if magnitude(digits) <= 308 else digits
+    return orjson.Fragment(digits) if magnitude(digits) <= 308 else digits.decode()

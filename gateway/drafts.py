@@ -7,6 +7,7 @@ into a ``Draft``; it gathers every fault of every event before it refuses, and m
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from struct import Struct
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from gateway import canonical
 from gateway.dialects.base import Accepted, Event, Fault, Idempotency, Refusal, Request
 from gateway.jsontext import Batch, Piece
-from schemas.keys import bet_key, identity_key, key, uuid5_bytes, uuid_text
+from schemas.keys import bet_key, identity_key, key, uuid5_bytes
 from schemas.registry import EVENT
 
 BLANK: Event = {field["name"]: None for field in EVENT.latest.schema["fields"]}
@@ -53,6 +54,15 @@ class Drafts:
     """The request's Idempotency-Key."""
     faults: list[Fault] = field(default_factory=list)
     """What is wrong so far."""
+    blank: Event = field(init=False)
+    """An event of this request before anything is known of it."""
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.blank = {
+            **BLANK, "idempotency_key": self.header, "received_at": request.received_at,
+            "event_time": request.received_at, "tenant": request.tenant, "dialect": self.dialect, "properties": "{}",
+        }  # fmt: skip
 
     @classmethod
     def of(
@@ -65,9 +75,10 @@ class Drafts:
         by_content: bool = False,
     ) -> "Drafts":
         """``route``: with the template's names filled in, where it has any. ``campaign``: the header's."""
-        drafts = cls(request, dialect, canonical.scope(dialect, route or request.route, campaign), by_content)
-        drafts.header = header(request.headers, "Idempotency-Key", drafts.faults)
-        return drafts
+        faults: list[Fault] = []
+        key = header(request.headers, "Idempotency-Key", faults)
+        scope = canonical.scope(dialect, route or request.route, campaign)
+        return cls(request, dialect, scope, by_content, key, faults)
 
     def one(self, piece: Piece, read: Read) -> Event:
         """The canonical event of a body that is one event. Raises Refusal."""
@@ -108,34 +119,28 @@ class Drafts:
         if piece.faults:
             named = {fault.field for fault in piece.faults}
             draft.faults = piece.faults + [fault for fault in draft.faults if fault.field not in named]
-        for fault in draft.faults:
-            fault.index = index
-        self.faults += draft.faults
+        if draft.faults:
+            for fault in draft.faults:
+                fault.index = index
+            self.faults += draft.faults
         return draft
 
     def event(self, piece: Piece, draft: Draft, index: int | None = None) -> Event:
         """The canonical event of a draft without faults."""
-        columns, tenant = draft.columns, self.request.tenant
-        get = columns.get
-        name, transaction = columns["event_name"], get("transaction_id")
-        print_ = canonical.fingerprint(self.scope, piece.value)
+        event, tenant = self.blank.copy(), self.request.tenant
+        event.update(draft.columns)
+        name, transaction = event["event_name"], event["transaction_id"]
+        print_ = canonical.fingerprint(self.scope, piece.canonical or canonical.canonical(piece.value))
         dedup = self._dedup_key(draft, name, transaction, print_, index)
-        return {
-            **BLANK,
-            "idempotency_key": self.header,
-            "received_at": self.request.received_at,
-            "event_time": self.request.received_at,
-            **columns,
-            "event_id": uuid5_bytes(dedup) if dedup is not None else self.request.new_id(),
-            "fingerprint": print_,
-            "dedup_key": dedup,
-            "identity": identity_key(tenant, get("player_id"), get("device_id")),
-            "bet_key": bet_key(tenant, name, get("amount"), transaction, get("parent_transaction_id")),
-            "tenant": tenant,
-            "dialect": self.dialect,
-            "properties": canonical.properties(draft.properties),
-            "payload": piece.raw,
-        }
+        event["event_id"] = self.request.new_id() if dedup is None else uuid5_bytes(dedup)
+        event["fingerprint"] = print_
+        event["dedup_key"] = dedup
+        event["identity"] = identity_key(tenant, event["player_id"], event["device_id"])
+        event["bet_key"] = bet_key(tenant, name, event["amount"], transaction, event["parent_transaction_id"])
+        if draft.properties:
+            event["properties"] = canonical.properties(draft.properties)
+        event["payload"] = piece.raw
+        return event
 
     def _dedup_key(
         self, draft: Draft, name: str, transaction: str | None, print_: bytes, index: int | None
@@ -154,7 +159,11 @@ class Drafts:
 
 def ids(events: list[Event]) -> list[str]:
     """The ids of the events as texts, in their order."""
-    return [uuid_text(event["event_id"]) for event in events]
+    whole = b"".join([event["event_id"] for event in events]).hex().encode()
+    return [b"-".join(parts).decode() for parts in _uuid_parts(whole)]  # half the time of one by one
+
+
+_uuid_parts = Struct("8s4s4s4s12s").iter_unpack
 
 
 def header(headers: Mapping[str, str], name: str, faults: list[Fault]) -> str | None:

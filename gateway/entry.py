@@ -187,7 +187,7 @@ class Entry:
                 raise Limited(standing, "events")
         partitions = self.producer.partitions(INGEST_EVENTS.name)
         trace = _trace(call.headers)
-        await self.producer.send(INGEST_EVENTS.name, [_record(event, partitions, trace) for event in events])
+        await self.producer.send(INGEST_EVENTS.name, _records(events, partitions, trace))
         REQUESTS.add_events(call.dialect.name, len(events))
 
     # The way out for what is refused
@@ -229,15 +229,18 @@ class Entry:
         )
 
 
-_encode = EVENT.encode
+_encode_all = EVENT.batch_encoder("tenant", "dialect", "received_at")
 
 
-def _record(event: Event, partitions: int, trace: Headers) -> Record:
+def _records(events: list[Event], partitions: int, trace: Headers) -> list[Record]:
     """By dedup key; an event without one goes by its id, and its record has no key."""
-    dedup_key = event["dedup_key"]
-    key = None if dedup_key is None else dedup_key.encode()
-    partition = partition_of(event["event_id"] if key is None else key, partitions)
-    return Record(partition, key, _encode(event), event["received_at"], trace)
+    records: list[Record] = []
+    for event, value in zip(events, _encode_all(events), strict=True):
+        dedup_key = event["dedup_key"]
+        key = None if dedup_key is None else dedup_key.encode()
+        partition = partition_of(event["event_id"] if key is None else key, partitions)
+        records.append((partition, key, value, event["received_at"], trace))
+    return records
 
 
 def _trace(headers: Mapping[str, str]) -> Headers:

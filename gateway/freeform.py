@@ -11,16 +11,14 @@ from gateway import values
 
 Read = Callable[[Any], Any]
 
-_amount = values.lenient(values.amount_bytes)
-_time = values.lenient(values.any_time)
 _READERS: dict[str, Read] = {
-    "amount": _amount,
-    "bet_result_amount": _amount,
-    "bet_result": values.lenient(values.bet_result),
-    "is_crypto": values.lenient(values.boolean),
-    "event_time": _time,
+    "amount": values.amount_bytes,
+    "bet_result_amount": values.amount_bytes,
+    "bet_result": values.bet_result,
+    "is_crypto": values.boolean,
+    "event_time": values.any_time,
 }
-_text = values.lenient(values.text)
+"""Of the columns that are no texts."""
 
 SAME_NAMES = (
     "transaction_id",
@@ -50,23 +48,47 @@ class FreeForm:
 
     def __init__(self, **sources: Iterable[str]) -> None:
         names: dict[str, Iterable[str]] = {column: (column,) for column in SAME_NAMES}
-        names = {**names, **sources}
-        self._plan: list[tuple[str, str, Read]] = [
-            (name, column, _READERS.get(column, _text)) for column, choices in names.items() for name in choices
-        ]
-        self._places = {name: place for place, (name, _, _) in enumerate(self._plan)}
+        self._plan: dict[str, tuple[str, Read]] = {
+            name: (column, _READERS.get(column, values.text))
+            for column, choices in (names | sources).items()
+            for name in choices
+        }
+        self._places = {name: place for place, name in enumerate(self._plan)}
 
     def take(self, container: dict[str, Any], columns: dict[str, Any], received_at: int) -> dict[str, Any]:
         """Fills the ``columns`` that are not filled yet; returns what is left. The container is not changed."""
-        rest = dict(container)
-        found = [self._places[name] for name in container if name in self._places]
-        found.sort()
-        for place in found:
-            name, column, read = self._plan[place]
-            if column not in columns:
-                value = read(rest[name])
-                if value is None or (column == "event_time" and values.ahead(value, received_at)):
+        plan, text = self._plan, values.text
+        rest: dict[str, Any] = {}
+        taken: dict[str, Any] = {}
+        try:
+            for name, item in container.items():
+                step = plan.get(name)
+                if step is None or step[0] in columns:
+                    rest[name] = item
                     continue
+                column, read = step
+                if column in taken:
+                    return self._choose(container, columns, received_at)
+                taken[column] = item if read is text and type(item) is str and item else read(item)
+        except ValueError:
+            return self._choose(container, columns, received_at)
+        if "event_time" in taken and values.ahead(taken["event_time"], received_at):
+            return self._choose(container, columns, received_at)
+        columns.update(taken)
+        return rest
+
+    def _choose(self, container: dict[str, Any], columns: dict[str, Any], received_at: int) -> dict[str, Any]:
+        """The same where a member is unfit for its column, or several would fill one."""
+        rest = dict(container)
+        for name in sorted(container.keys() & self._plan.keys(), key=self._places.__getitem__):
+            column, read = self._plan[name]
+            if column in columns:
+                continue
+            try:
+                value = read(container[name])
+            except ValueError:
+                continue
+            if column != "event_time" or not values.ahead(value, received_at):
                 columns[column] = value
                 del rest[name]
         return rest
@@ -75,15 +97,21 @@ class FreeForm:
 def first_text(container: dict[str, Any], *names: str) -> str | None:
     """Takes out the first of ``names`` that is a text and not empty."""
     for name in names:
-        if _text(container.get(name)) is not None:
-            return str(container.pop(name))
+        found = container.get(name)
+        if type(found) is str and found:
+            del container[name]
+            return found
     return None
 
 
 def beside(found: dict[str, Any], left: dict[str, Any]) -> dict[str, Any]:
     """``found`` with what is left of the envelope beside it; where a name is taken, under ``envelope``."""
-    collisions = {name: value for name, value in left.items() if name in found}
-    found.update((name, value) for name, value in left.items() if name not in collisions)
+    collisions = {}
+    for name, value in left.items():
+        if name in found:
+            collisions[name] = value
+        else:
+            found[name] = value
     if collisions:
         name = "envelope"
         while name in found:

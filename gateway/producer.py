@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -39,14 +39,8 @@ class Unavailable(Exception):  # noqa: N818 - the state it names is Kafka's
     """Kafka has not acknowledged in time, or there is no room to wait. The records may still arrive."""
 
 
-class Record(NamedTuple):
-    """What is sent to a topic's partition. ``timestamp`` is milliseconds of the epoch; None: the broker's."""
-
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int | None
-    headers: Headers
+Record = tuple[int, bytes | None, bytes | None, int | None, Headers]
+"""What is sent: partition, key, value, timestamp (milliseconds of the epoch; None: the broker's) and headers."""
 
 
 class Delivery:

@@ -115,5 +115,5 @@ class Rejections:
 
     async def _write(self, queued: list[tuple[bytes, bytes]]) -> None:
         partitions = self._producer.partitions(REJECTIONS.name)
-        records = [Record(partition_of(key, partitions), key, value, None, []) for key, value in queued]
+        records: list[Record] = [(partition_of(key, partitions), key, value, None, []) for key, value in queued]
         await self._producer.send(REJECTIONS.name, records)

@@ -1,20 +1,19 @@
 """Amounts and times, exact from the digits that were sent (spec/dialects.md).
 
-Each reader takes what jsontext read and raises ValueError with what to mend. ``lenient`` makes of a reader one for
-the free-form parts of an event, where a value that breaks a rule is no fault but stays among the properties.
+Each reader takes what jsontext read, where a number is a ``Number``, and raises ValueError with what to mend.
 
 Times lie between the years 1900 and 2299, which is what ClickHouse's DateTime64(3) holds; the upper end never shows,
 since nothing may lie more than a day ahead.
 """
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from gateway.jsontext import Number
 from schemas.money import SCALE, to_bytes
 
+Number = bytes
+"""A JSON number: its digits as they were written. No other JSON value is read into this type."""
 INTEGER_DIGITS = 20
 AHEAD = 24 * 60 * 60 * 1000
 """How far ahead of the gateway's clock an event may lie, in milliseconds."""
@@ -23,31 +22,32 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 _POWERS: list[int] = [10**n for n in range(2 * SCALE + INTEGER_DIGITS)]
-_number = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?").fullmatch
+_number = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?").fullmatch
 _EXPONENT = 7
 """Digits of an exponent above which no mantissa of a body within the limit (1 MiB) can make up for it."""
 
 
-def _parts(digits: str) -> tuple[bool, str, int]:
+def _parts(digits: Number) -> tuple[bool, Number, int]:
     """(negative, mantissa, exponent) of value = mantissa × 10^exponent; the mantissa has no zeros at its ends.
 
-    Zero has the mantissa "". Text only, never an int of the sender's size. Raises ValueError where it is no number.
+    Zero has no digit in its mantissa. Digits only, never an int of the sender's size. Raises ValueError where it is no
+    number.
     """
     found = _number(digits)
     if found is None:
         raise ValueError("must be a number, or a text of its digits")
-    sign, whole, fraction, exponent_sign, exponent = found.groups(default="")
-    mantissa = (whole + fraction).lstrip("0")
+    sign, whole, fraction, exponent_sign, exponent = found.groups(default=b"")
+    mantissa = (whole + fraction).lstrip(b"0")
     if not mantissa:
-        return False, "", 0
-    exponent = exponent.lstrip("0")
+        return False, b"", 0
+    exponent = exponent.lstrip(b"0")
     shift = int(exponent or 0) if len(exponent) <= _EXPONENT else 10**_EXPONENT
-    shift = (-shift if exponent_sign == "-" else shift) - len(fraction)
-    stripped = mantissa.rstrip("0")
-    return sign == "-", stripped, shift + len(mantissa) - len(stripped)
+    shift = (-shift if exponent_sign == b"-" else shift) - len(fraction)
+    stripped = mantissa.rstrip(b"0")
+    return sign == b"-", stripped, shift + len(mantissa) - len(stripped)
 
 
-def magnitude(digits: str) -> int:
+def magnitude(digits: Number) -> int:
     """How many digits the number has before its point: 3 for 123.4, 0 for 0.5, below 0 for less than 0.1."""
     _, mantissa, exponent = _parts(digits)
     return len(mantissa) + exponent if mantissa else 0
@@ -56,15 +56,11 @@ def magnitude(digits: str) -> int:
 def amount(value: Any) -> int:
     """The unscaled int (18 places) of a JSON number or a text of digits."""
     if type(value) is Number:
-        digits = value.digits
-    elif type(value) is str:
         digits = value
-        if _number(digits) is None:
-            raise ValueError("must be a number, or a text of its digits")
-    else:
+    elif type(value) is not str or _number(digits := value.encode("ascii", "replace")) is None:
         raise ValueError("must be a number, or a text of its digits")
     if len(digits) <= INTEGER_DIGITS:  # so neither side of the point can be too long
-        whole, _, fraction = digits.partition(".")
+        whole, _, fraction = digits.partition(b".")
         try:
             return int(whole + fraction) * _POWERS[SCALE - len(fraction)]
         except ValueError:
@@ -72,7 +68,7 @@ def amount(value: Any) -> int:
     return _exact(digits)
 
 
-def _exact(digits: str) -> int:
+def _exact(digits: Number) -> int:
     negative, mantissa, exponent = _parts(digits)
     if len(mantissa) + exponent > INTEGER_DIGITS:
         raise ValueError(f"must have at most {INTEGER_DIGITS} digits before the decimal point")
@@ -91,11 +87,10 @@ def unix_time(value: Any) -> int:
     """Milliseconds of a numeric timestamp: 1e11 or more is milliseconds, less is seconds; cut below a millisecond."""
     if type(value) is not Number:
         raise ValueError("must be a number: a Unix timestamp in seconds or milliseconds")
-    digits = value.digits
-    if len(digits) <= 15 and digits.isdigit():
-        number = int(digits)
+    if len(value) <= 15 and value.isdigit():
+        number = int(value)
         return number if number >= 10**11 else number * 1000
-    negative, mantissa, exponent = _parts(digits)
+    negative, mantissa, exponent = _parts(value)
     if negative:
         raise ValueError("must not be negative")
     size = len(mantissa) + exponent
@@ -103,7 +98,7 @@ def unix_time(value: Any) -> int:
         raise ValueError(_AHEAD)
     if size < 12:
         exponent += 3
-    return int(mantissa + "0" * exponent) if exponent >= 0 else int(mantissa[:exponent] or 0)
+    return int(mantissa + b"0" * exponent) if exponent >= 0 else int(mantissa[:exponent] or 0)
 
 
 _ZONE = r"(?:[Zz]|[+-]\d\d(?::?\d\d)?)?"
@@ -173,18 +168,3 @@ def bet_result(value: Any) -> str:
     if value not in ("win", "loss"):
         raise ValueError("must be win or loss")
     return str(value)
-
-
-T = TypeVar("T")
-
-
-def lenient(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    """The reader with None for a value that breaks its rule."""
-
-    def read_or_none(value: Any) -> T | None:
-        try:
-            return read(value)
-        except ValueError:
-            return None
-
-    return read_or_none

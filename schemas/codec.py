@@ -15,6 +15,7 @@ from typing import Any
 
 Schema = dict[str, Any]
 Encode = Callable[[Mapping[str, Any]], bytes]
+EncodeAll = Callable[[Sequence[Mapping[str, Any]]], list[bytes]]
 EncodeRow = Callable[[Sequence[Any]], bytes]
 Decode = Callable[[bytes], tuple[Any, ...]]
 
@@ -192,6 +193,19 @@ def compile_encoder(schema: Schema, header: bytes = b"") -> Encode:
     return _compile(schema, header, named=True)  # type: ignore[no-any-return]
 
 
+def compile_batch_encoder(schema: Schema, header: bytes, shared: Sequence[str]) -> EncodeAll:
+    """A function from mappings to the bytes of each; all agree in the ``shared`` fields, which are encoded once."""
+    encode = _compile(schema, header, named=True, shared=shared)
+    types = {field["name"]: field["type"] for field in schema["fields"]}
+    of_shared = [(name, _single(types[name], named=True)) for name in shared]
+
+    def encode_all(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        parts = [encode_one(records[0][name]) for name, encode_one in of_shared] if records else []
+        return [encode(record, *parts) for record in records]
+
+    return encode_all
+
+
 def compile_row_encoder(schema: Schema, header: bytes = b"") -> EncodeRow:
     """The same from the values alone, in the schema's order, and from texts that are UTF-8 bytes already.
 
@@ -200,10 +214,13 @@ def compile_row_encoder(schema: Schema, header: bytes = b"") -> EncodeRow:
     return _compile(schema, header, named=False)  # type: ignore[no-any-return]
 
 
-def _compile(schema: Schema, header: bytes, named: bool) -> Any:
-    """An encoder of mappings whose texts are str, or of rows whose texts are bytes."""
+def _compile(schema: Schema, header: bytes, named: bool, shared: Sequence[str] = ()) -> Any:
+    """An encoder of mappings whose texts are str, or of rows whose texts are bytes.
+
+    It takes the bytes of the ``shared`` fields as further arguments.
+    """
     fields = schema["fields"]
-    lines = ["def encode(record):"]
+    lines = [f"def encode({', '.join(('record', *shared))}):"]
     parts = ["HEADER"] if header else []
     names: dict[str, Any] = {
         "varint": varint, "LENGTH": _LENGTHS, "PRESENT": _PRESENT, "length": _length, "present": _present,
@@ -214,6 +231,9 @@ def _compile(schema: Schema, header: bytes, named: bool) -> Any:
     lines.append(f"    {', '.join(got)} = values(record)" if named else f"    {', '.join(got)}, = record")
     for i, field in enumerate(fields):
         v = got[i]
+        if field["name"] in shared:
+            parts.append(field["name"])
+            continue
         nested = _nested(field["type"], named)
         if nested is not None:
             names[f"nested{i}"] = nested

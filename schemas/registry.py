@@ -21,9 +21,11 @@ from schemas.codec import (
     Decode,
     DecodeError,
     Encode,
+    EncodeAll,
     EncodeRow,
     Schema,
     UnsupportedSchema,
+    compile_batch_encoder,
     compile_decoder,
     compile_encoder,
     compile_row_encoder,
@@ -101,6 +103,10 @@ class RecordType:
     def encode(self) -> Encode:
         """From a mapping of all fields to the bytes, as a bound function for the hot path."""
         return self._encoder
+
+    def batch_encoder(self, *shared: str) -> EncodeAll:
+        """A function from mappings that agree in the ``shared`` fields to the bytes of each."""
+        return compile_batch_encoder(self.latest.schema, self.latest.header, shared)
 
     def row_encoder(self) -> EncodeRow:
         """A function from all values, in the schema's order and with texts as UTF-8 bytes, to the same bytes."""

@@ -68,10 +68,10 @@ def stages() -> dict[str, tuple[Callable[[], object], int]]:
 
     return {
         "parse": (lambda: jsontext.read(BET), 1),
-        "  model": (lambda: revosurge.SHAPE.read(piece.value), 1),
+        "  fields": (lambda: revosurge.EVENT.read(piece.value), 1),
         "validate and map": (lambda: revosurge.read(piece.value, NOW), 1),
         "  canonical JSON": (lambda: canonical.canonical(piece.value), 1),
-        "  fingerprint": (lambda: canonical.fingerprint(drafts.scope, piece.value), 1),
+        "  fingerprint": (lambda: canonical.fingerprint(drafts.scope, BET), 1),
         "canonical event": (lambda: drafts.event(piece, draft), 1),
         "Avro": (lambda: EVENT.encode(event), 1),
         "revosurge, single": (encoded(revosurge.single, one), 1),

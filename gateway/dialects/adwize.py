@@ -11,8 +11,9 @@ from gateway import jsontext
 from gateway.dialects.base import Accepted, Dialect, Request, Route
 from gateway.dialects.description import IDEMPOTENCY_KEY, array_of, schema
 from gateway.drafts import Draft, Drafts
+from gateway.flat import Flat
 from gateway.freeform import FreeForm, beside
-from gateway.shape import Name, Object, Open, Shape
+from gateway.shape import Name, Object, Open
 
 NAME = "adwize"
 BATCH = 1000
@@ -45,7 +46,7 @@ class Ingested(BaseModel):
     ingested: int = Field(ge=0, description="How many events were ingested")
 
 
-SHAPE = Shape(AdwizeEvent)
+EVENT = Flat(AdwizeEvent)
 DATA = FreeForm(
     player_id=("user_id", "player_id", "customer_id"),
     device_id=("device_id",),
@@ -57,12 +58,12 @@ DATA = FreeForm(
 
 def read(value: dict[str, Any], received_at: int) -> Draft:
     """An event as canonical columns, with its faults."""
-    event, faults = SHAPE.read(value)
+    event, others, faults = EVENT.read(value)
     if faults:
         return Draft({}, {}, faults)
-    columns: dict[str, Any] = {"event_name": event.event_type}
-    rest = DATA.take(event.data, columns, received_at)
-    return Draft(columns, beside(rest, {"source": event.source, **(event.__pydantic_extra__ or {})}))
+    columns: dict[str, Any] = {"event_name": event["event_type"]}
+    rest = DATA.take(event["data"], columns, received_at)
+    return Draft(columns, beside(rest, {"source": event["source"], **others}), faults)
 
 
 def pieces(request: Request) -> jsontext.Batch:

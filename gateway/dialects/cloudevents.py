@@ -18,8 +18,9 @@ from gateway.dialects.base import Accepted, Dialect, Event, Fault, Refusal, Requ
 from gateway.dialects.description import IDEMPOTENCY_KEY, Counted, array_of, schema
 from gateway.drafts import Draft, Drafts, ids
 from gateway.freeform import FreeForm, beside
-from gateway.jsontext import Number, Piece
+from gateway.jsontext import Piece
 from gateway.shape import Name, Open, Rfc3339, Shape
+from gateway.values import Number
 
 NAME = "cloudevents"
 BATCH = 1000

@@ -12,7 +12,8 @@ from gateway import jsontext, values
 from gateway.dialects.base import Accepted, Dialect, Fault, Request, Route
 from gateway.dialects.description import IDEMPOTENCY_KEY, Counted, array_of, schema
 from gateway.drafts import Draft, Drafts, ids
-from gateway.shape import Amount, Name, Open, Shape, UnixTime, fields_of
+from gateway.flat import Flat
+from gateway.shape import Amount, Name, Open, UnixTime, fields_of
 from schemas.money import to_bytes
 
 NAME = "revosurge"
@@ -86,7 +87,7 @@ class RevoSurgeEvent(Open):
     utm_campaign: str | None = None
 
 
-SHAPE = Shape(RevoSurgeEvent)
+EVENT = Flat(RevoSurgeEvent)
 MONEY = frozenset(("deposit", "withdraw", "bet", "win", "loss"))
 NEEDED: dict[str, tuple[str, ...]] = {
     "register": ("ip_address",),
@@ -102,66 +103,48 @@ NEEDED: dict[str, tuple[str, ...]] = {
 
 def read(value: dict[str, Any], received_at: int) -> Draft:
     """An event as canonical columns, with its faults."""
-    event, faults = SHAPE.read(value)
-    faults += _rules(event, fields_of(faults), received_at)
+    columns, properties, faults = EVENT.read(value)
+    faults += _rules(columns, fields_of(faults), received_at)
     if faults:
         return Draft({}, {}, faults)
-    found = event.__dict__  # a look into the dict costs half of one through the model
-    amount, result_amount = found["amount"], found["bet_result_amount"]
-    columns = {
-        "event_name": found["event_name"],
-        "event_time": found["timestamp"],
-        "player_id": found["client_user_id"],
-        "amount": None if amount is None else to_bytes(amount),
-        "bet_result_amount": None if result_amount is None else to_bytes(result_amount),
-        "bet_result": found["bet_result"],
-        "is_crypto": found["is_crypto"],
-        "transaction_id": found["transaction_id"] or None,
-        "parent_transaction_id": found["parent_transaction_id"] or None,
-        "currency": found["currency"] or None,
-        "game_type": found["game_type"] or None,
-        "game_provider": found["game_provider"] or None,
-        "click_id": found["click_id"] or None,
-        "utm_source": found["utm_source"] or None,
-        "utm_medium": found["utm_medium"] or None,
-        "utm_campaign": found["utm_campaign"] or None,
-        "ip_address": found["ip_address"] or None,
-        "user_agent": found["user_agent"] or None,
-    }
-    return Draft(columns, event.__pydantic_extra__ or {}, faults)
+    columns["event_time"] = columns.pop("timestamp")
+    columns["player_id"] = columns.pop("client_user_id")
+    if "amount" in columns:
+        columns["amount"] = to_bytes(columns["amount"])
+    if "bet_result_amount" in columns:
+        columns["bet_result_amount"] = to_bytes(columns["bet_result_amount"])
+    return Draft(columns, properties, faults)
 
 
-def _rules(event: RevoSurgeEvent, faulty: frozenset[str], received_at: int) -> list[Fault]:
+def _rules(found: dict[str, Any], faulty: frozenset[str], received_at: int) -> list[Fault]:
     """The rules between fields; a field that is faulty by itself is not told of again."""
-    found, faults = event.__dict__, []
-    name, time = found["event_name"], found["timestamp"]
-    for needed in NEEDED.get(name, ()):
-        value = found[needed]
-        if (value is None or value == "") and needed not in faulty:
-            faults.append(Fault(needed, f"is required for {name}"))
+    name, time, amount = found.get("event_name", ""), found.get("timestamp"), found.get("amount")
+    missing = [field for field in NEEDED.get(name, ()) if field not in found and field not in faulty]
+    faults = [Fault(field, f"is required for {name}") for field in missing]
     if time is not None and (wrong := values.ahead(time, received_at)):
         faults.append(Fault("timestamp", wrong))
-    if found["amount"] is not None:
-        faults += _sign("amount", found["amount"], name, name)
-    if found["bet_result"] is not None or found["bet_result_amount"] is not None or faulty:
-        faults += _result(event, faulty)
+    if amount is not None:
+        faults += _sign("amount", amount, name, name)
+    if "bet_result" in found or "bet_result_amount" in found or faulty:
+        faults += _result(found, faulty)
     return faults
 
 
 _RESULT = ("bet_result", "bet_result_amount")
 
 
-def _result(event: RevoSurgeEvent, faulty: frozenset[str]) -> list[Fault]:
+def _result(found: dict[str, Any], faulty: frozenset[str]) -> list[Fault]:
     """bet_result and bet_result_amount come together and only on a bet."""
     faults = []
-    sent = [field for field in _RESULT if field in faulty or getattr(event, field) is not None]
+    sent = [field for field in _RESULT if field in faulty or field in found]
     if len(sent) == 1:
         missing = _RESULT[sent == ["bet_result"]]
         faults.append(Fault(missing, f"is required with {sent[0]}"))
-    if event.event_name != "bet" and "event_name" not in faulty:
+    if found.get("event_name") != "bet" and "event_name" not in faulty:
         faults += [Fault(field, "may only stand on a bet") for field in sent if field not in faulty]
-    if event.bet_result_amount is not None and event.bet_result is not None:
-        faults += _sign("bet_result_amount", event.bet_result_amount, event.bet_result, f"a {event.bet_result}")
+    if len(sent) == 2 and faulty.isdisjoint(sent):
+        result = found["bet_result"]
+        faults += _sign("bet_result_amount", found["bet_result_amount"], result, f"a {result}")
     return faults
 
 

@@ -7,7 +7,8 @@ against. Raises Wrong for what Sluice refuses.
 import re
 from typing import Any
 
-from gateway.jsontext import DEPTH, Number
+from gateway.jsontext import DEPTH
+from gateway.values import Number
 
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -43,7 +44,7 @@ def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
         return _text(text, at + 1)
     number = NUMBER.match(text, at)
     if number:
-        return Number(number[0]), number.end()
+        return number[0].encode(), number.end()
     if text[at : at + 1] not in ("[", "{"):
         raise Wrong("no value")
     if depth > DEPTH:
@@ -134,7 +135,7 @@ def canonical(value: Any) -> str:
         case False:
             return "false"
         case Number():
-            return value.digits
+            return value.decode()
         case str():
             return '"' + "".join(map(_escaped, value)) + '"'
         case list():

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.jsontext import Number
+from gateway.values import Number
 
 RANDOM = st.randoms(use_true_random=True)
 CHARS = st.one_of(
@@ -19,7 +19,7 @@ NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?([eE][+-]?[0-9]{
 """Numbers by the grammar."""
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | NUMBERS.map(Number) | TEXTS,
+    st.none() | st.booleans() | NUMBERS.map(str.encode) | TEXTS,
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=5),
     max_leaves=12,
 )
@@ -36,7 +36,7 @@ def spell(value: Any, random: Random) -> str:
         case False:
             core = "false"
         case Number():
-            core = value.digits
+            core = value.decode()
         case str():
             core = _quoted(value, random)
         case list():

@@ -36,6 +36,7 @@ def test_every_spelling_of_a_value_is_read_as_that_value(value: Any, random: Ran
     assert not piece.faults
     assert piece.value == value == theirs(body)
     assert piece.raw == body.strip(b" \t\n\r")
+    assert piece.canonical in (None, json_reference.canonical(value).encode())
 
 
 @given(damaged(VALUES) | st.binary(max_size=60))

@@ -1,19 +1,33 @@
 """Amounts and times against exact arithmetic."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import values
-from gateway.jsontext import Number
 from tests.property.json_texts import NUMBERS
 
+T = TypeVar("T")
 DAY = 24 * 60 * 60 * 1000
+
+
+def lenient(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """The reader with None for a value that breaks its rule."""
+
+    def read_or_none(value: Any) -> T | None:
+        try:
+            return read(value)
+        except ValueError:
+            return None
+
+    return read_or_none
 
 
 @st.composite
@@ -40,7 +54,7 @@ def exact_amount(digits: str) -> int | None:
 @settings(max_examples=800, deadline=None)
 def test_amounts_are_exact(digits: str) -> None:
     expected = exact_amount(digits)
-    for value in (Number(digits), digits):
+    for value in (digits.encode(), digits):
         if expected is None:
             with pytest.raises(ValueError, match="must have at most"):
                 values.amount(value)
@@ -51,17 +65,17 @@ def test_amounts_are_exact(digits: str) -> None:
 @given(NUMBERS)
 @settings(max_examples=800, deadline=None)
 def test_no_number_is_too_much(digits: str) -> None:
-    amount = values.lenient(values.amount)(Number(digits))
+    amount = lenient(values.amount)(digits.encode())
     assert amount is None or abs(amount) < 10**38
-    time = values.lenient(values.unix_time)(Number(digits))
+    time = lenient(values.unix_time)(digits.encode())
     assert time is None or 0 <= time < 10**16
-    assert isinstance(values.magnitude(digits), int)
+    assert isinstance(values.magnitude(digits.encode()), int)
 
 
 @given(st.text(max_size=12) | st.text("0123456789.eE+- _", max_size=12))
 @settings(max_examples=800, deadline=None)
 def test_an_amount_in_a_text_is_digits(text: str) -> None:
-    amount = values.lenient(values.amount)(text)
+    amount = lenient(values.amount)(text)
     if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text, re.ASCII):
         assert amount is None
     elif len(text) < 8:  # else the exponent may be beyond what a Fraction can bear
@@ -80,7 +94,7 @@ def test_no_amount(value: object) -> None:
 @settings(max_examples=800, deadline=None)
 def test_unix_times_are_cut_to_the_millisecond(digits: str) -> None:
     number = Fraction(Decimal(digits))
-    time = values.lenient(values.unix_time)(Number(digits))
+    time = lenient(values.unix_time)(digits.encode())
     if number < 0 or number >= 10**15:
         assert time is None
     else:
@@ -106,7 +120,7 @@ def test_rfc_3339_times_are_exact(moment: datetime, precision: str, separator: s
 @settings(max_examples=800, deadline=None)
 def test_no_text_makes_more_than_a_value_error(text: str) -> None:
     for read in (values.iso_time, values.rfc3339_time):
-        time = values.lenient(read)(text)
+        time = lenient(read)(text)
         assert time is None or -2_208_988_800_000 <= time < 10**15
 
 
@@ -143,4 +157,4 @@ def test_a_day_ahead_is_the_most() -> None:
      ("0.0009", 0), ("1e-7", 0), ("-0", 0), ("-0.0e5", 0), ("0e999999999999", 0)],
 )  # fmt: skip
 def test_unix_times_at_their_limits(digits: str, milliseconds: int) -> None:
-    assert values.unix_time(Number(digits)) == milliseconds
+    assert values.unix_time(digits.encode()) == milliseconds

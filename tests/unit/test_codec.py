@@ -161,6 +161,14 @@ def test_truncated_at_every_byte_is_a_decode_error() -> None:
             EVENT.decode(data[:end])
 
 
+@given(st.lists(records(EVENT), max_size=4), records(EVENT))
+@settings(max_examples=100, deadline=None)
+def test_a_batch_is_the_bytes_of_each(batch: list[dict[str, Any]], first: dict[str, Any]) -> None:
+    shared = ("tenant", "received_at", "campaign", "payload")
+    batch = [record | {name: first[name] for name in shared} for record in batch]
+    assert EVENT.batch_encoder(*shared)(batch) == [EVENT.encode(record) for record in batch]
+
+
 def test_an_unknown_fingerprint_is_named() -> None:
     with pytest.raises(UnknownSchema, match="0102030405060708"):
         EVENT.decode(b"\xc3\x01\x01\x02\x03\x04\x05\x06\x07\x08rest")
