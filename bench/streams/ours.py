@@ -1,4 +1,4 @@
-"""One run of our agents over a filled topic: python -m bench.streams.ours BROKER EVENTS dedup|all PARTITIONS
+"""One run of our agents over a filled topic: python -m bench.streams.ours BROKER EVENTS AGENT,AGENT|all PARTITIONS
 
 Prints a JSON object: events/s from the first record's step to the last's durable state, and CPU seconds per million
 events in that span. The state and the group are new; exactness, changelogs and origins are on, as in production.
@@ -41,7 +41,7 @@ class Meter:
 
 async def main(broker: str, events: int, which: str, partitions: int) -> None:
     settings = load(kafka=broker, data_dir=Path(tempfile.mkdtemp(prefix="sluice-bench-")), partitions=partitions)
-    agents = [agent for agent in exact_agents(settings) if which == "all" or agent.name == which]
+    agents = [agent for agent in exact_agents(settings) if which == "all" or agent.name in which.split(",")]
     worker, meter = Worker(agents, settings, group=f"bench-{uuid4().hex}"), Meter()
     worker._tools.observe = meter
     await worker.connect()
@@ -50,7 +50,7 @@ async def main(broker: str, events: int, which: str, partitions: int) -> None:
         await asyncio.sleep(0.01)
         if worker.failed.done():
             worker.failed.result()
-    while which == "all" and time.perf_counter() - meter.last < QUIET:
+    while len(agents) > 1 and time.perf_counter() - meter.last < QUIET:
         await asyncio.sleep(0.1)
     seconds, cpu = meter.last - meter.first, meter.cpu - meter.cpu_first
     print(json.dumps({"rate": events / seconds, "cpu": cpu / events * 1e6}), flush=True)
