@@ -14,7 +14,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -22,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.budget import Budget
 from runtime import schemas_topic
+from runtime.ending import abandon
 from runtime.metrics import ACK_SECONDS, PRODUCER_FAILURES, PRODUCERS_REPLACED
 
 log = logging.getLogger("sluice.producer")
@@ -83,7 +83,7 @@ class Producer:
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self._kafka is not None:
-            await _close(self._kafka)
+            await abandon(self._kafka)
 
     def partitions(self, topic: str) -> int:
         """The topic's partition count, which is fixed for ever. Raises Unavailable until Kafka has told it."""
@@ -238,7 +238,7 @@ class Producer:
         log.warning("producer is replaced", extra={"reason": repr(error)})
         PRODUCERS_REPLACED.inc()
         self._kafka = None
-        self._spawn(_close(kafka))
+        self._spawn(abandon(kafka))
         self._spawn(self._connect())
 
     async def _connect(self) -> None:
@@ -261,7 +261,7 @@ class Producer:
                     await schemas_topic.publish(kafka)
             except (KafkaError, OSError) as error:
                 log.warning("Kafka is not reached", extra={"reason": repr(error)})
-                await _close(kafka)
+                await abandon(kafka)
                 await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
             else:
                 self._kafka = kafka
@@ -278,10 +278,3 @@ class Producer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("producer task failed", exc_info=error)
-
-
-async def _close(kafka: AIOKafkaProducer) -> None:
-    """Ends a producer without waiting for what it holds: stop() alone would wait for as long as Kafka is away."""
-    kafka._message_accumulator.fail_all(KafkaError("the producer is closed"))
-    with suppress(KafkaError, OSError):
-        await kafka.stop()

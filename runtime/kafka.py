@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 
+from runtime.ending import end
 from runtime.logid import log_ids
 
 
@@ -113,17 +114,15 @@ class LogReader:
         try:
             await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await end(consumer)
             raise
         return consumer
 
     async def stop(self) -> None:
         """Closes all consumers."""
         free, self._free = self._free, []
-        for consumer in free:
-            await consumer.stop()
-        if self._admin is not None:
-            await self._admin.close()
+        for client in (*free, *((self._admin,) if self._admin is not None else ())):
+            await end(client)
 
 
 RETRIABLE = (KafkaError, ConnectionError, TimeoutError)

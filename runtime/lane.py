@@ -21,6 +21,7 @@ from faust.types import TP
 from runtime.agent import Add, Agent
 from runtime.carry import Carrier
 from runtime.changelog import ChangelogError
+from runtime.ending import cancelled
 from runtime.kafka import RETRIABLE, LogReader
 from runtime.ledger import Ledger
 from runtime.partition import PartitionState, Place
@@ -54,6 +55,10 @@ Preload = Callable[[TP, int], AsyncIterator[Run]]
 
 class Behind(Exception):  # noqa: N818
     """The log ends before what was applied: a broker that is still catching up."""
+
+
+PASSING = (SendFailed, Behind, StateDamaged, StateFailed, MemoryError, OSError, *RETRIABLE)
+"""What is waited for: the system, not the records."""
 
 
 @dataclass
@@ -170,7 +175,9 @@ class Lane:
                 self._gap = gap
             except (TooManyLetters, StateInUse, ChangelogError) as error:
                 raise Fatal(str(error)) from error
-            except (SendFailed, Behind, StateDamaged, StateFailed, MemoryError, OSError, *RETRIABLE) as error:
+            except (asyncio.CancelledError, *PASSING) as error:
+                if isinstance(error, asyncio.CancelledError) and cancelled():
+                    raise
                 log.warning("%s waits %.1f s after %r", self.name, backoff, error)
                 self.opened = False
                 if isinstance(error, StateDamaged):

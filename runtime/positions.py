@@ -14,6 +14,8 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
 )
 
+from runtime.ending import end
+
 Offsets = dict[tuple[str, int], int]
 """By topic and partition."""
 
@@ -75,7 +77,6 @@ class Positions:
         """Closes the connections; they are made anew when needed."""
         admin, self._admin = self._admin, None
         consumer, self._consumer = self._consumer, None
-        if admin is not None:
-            await admin.close()
-        if consumer is not None:
-            await consumer.stop()
+        for client in (admin, consumer):
+            if client is not None:
+                await end(client)

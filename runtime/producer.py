@@ -12,6 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from runtime.ending import abandon, end
+
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 1024 * 1024
@@ -52,7 +54,7 @@ class Outlet:
         try:
             await producer.start()
         except (KafkaError, OSError) as error:
-            await _quietly(producer.stop())
+            await abandon(producer)
             raise SendFailed(f"no producer: {error!r}") from error
         return producer
 
@@ -75,7 +77,7 @@ class Outlet:
         if producer is self._producer:
             log.warning("producer dropped after %r", error)
             self._producer = None
-            task = asyncio.get_running_loop().create_task(_quietly(producer.stop()))
+            task = asyncio.get_running_loop().create_task(abandon(producer))
             _STOPPING.add(task)
             task.add_done_callback(_STOPPING.discard)
 
@@ -83,18 +85,11 @@ class Outlet:
         """Waits for what is under way, within the request time-out, and closes."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _quietly(producer.stop())
+            await end(producer)
         await asyncio.gather(*_STOPPING)
 
 
 _STOPPING: set[asyncio.Task[None]] = set()
-
-
-async def _quietly(stopping: Any) -> None:
-    try:
-        await asyncio.wait_for(stopping, 10)
-    except (TimeoutError, KafkaError, OSError) as error:
-        log.debug("while a producer stopped: %r", error)
 
 
 class Outbox:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from runtime.ending import cancelled, end
+
 log = logging.getLogger("sluice.table")
 
 Apply = Callable[[bytes, bytes | None, int], None]
@@ -80,13 +82,15 @@ class Table:
                 consumer.assign([self._partition])
                 self._asker = asker
                 await self._follow(consumer)
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, asyncio.CancelledError) as error:
+                if cancelled():
+                    raise
                 log.warning("table is not followed", extra={"topic": self._partition.topic, "reason": repr(error)})
                 await asyncio.sleep(RETRY)
             finally:
                 self._asker = None
-                await consumer.stop()
-                await asker.stop()
+                await end(consumer)
+                await end(asker)
 
     def _connection(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

@@ -15,6 +15,12 @@ class Metadata:
         self.offset = offset
 
 
+class Ended:
+    """aiokafka's client within a producer."""
+
+    async def close(self) -> None: ...
+
+
 class Producer:
     """aiokafka's, as far as the outlet uses it; its sends are answered by the test."""
 
@@ -23,12 +29,18 @@ class Producer:
     def __init__(self, **_: Any) -> None:
         self.sent: list[tuple[str, int, asyncio.Future[Metadata]]] = []
         self.stopped = False
+        self.client, self._message_accumulator = Ended(), self
         Producer.made.append(self)
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None:
         self.stopped = True
+
+    def fail_all(self, error: Exception) -> None:
+        for _, _, future in self.sent:
+            if not future.done():
+                future.set_exception(error)
 
     def create_batch(self) -> "Batch":
         return Batch()
@@ -102,6 +114,24 @@ def test_a_failed_send_ends_the_producer_for_everybody(error: Exception) -> None
         await settled()
         assert made.stopped
         assert await outlet.producer() is not made
+        await outlet.stop()
+
+    asyncio.run(run())
+
+
+def test_what_waits_for_another_batch_of_a_failed_producer_is_told_too() -> None:
+    """aiokafka forgets the batches that it has not sent when it is stopped: their lanes would wait for ever."""
+
+    async def run() -> None:
+        outlet = Outlet("nowhere", 1)
+        made: Any = await outlet.producer()
+        other = asyncio.create_task(outbox_of(outlet, made, ("t", 1)).deliver())
+        first = asyncio.create_task(outbox_of(outlet, made, ("t", 0)).deliver())
+        await settled()
+        made.sent[1][2].set_exception(RequestTimedOutError())
+        for waiting in (first, other):
+            with pytest.raises(SendFailed):
+                await asyncio.wait_for(waiting, 5)
         await outlet.stop()
 
     asyncio.run(run())
