@@ -91,7 +91,7 @@ def _show(balance: Balance) -> None:
     for question, count in (balance.derived or {}).items():
         print(f"{question}: {count:,}")
     if balance.derived is None:
-        print("bets and sessions are not compared with the events: records are on their way")
+        print("bets, sessions and attributions are not compared with the events: records are on their way")
     for difference in balance.differences[:SHOWN]:
         print(difference.line())
     if len(balance.differences) > SHOWN:

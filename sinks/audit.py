@@ -18,7 +18,7 @@ from schemas.topics import INGEST_EVENTS
 KINDS = {"stored": "events", "duplicates": "duplicates", "conflicts": "conflicts"}
 KEEPING_OUT = ("dedup", "sink.events", "sink.duplicates", "sink.conflicts")
 """Stages whose dead letter stands in an event's place, as long as nothing else does."""
-CHECKED = ("events", "duplicates", "conflicts", "bets", "sessions")
+CHECKED = ("events", "duplicates", "conflicts", "bets", "sessions", "attributions")
 """Tables whose rows carry a checksum."""
 MOST = 1000
 """Offsets of a partition that are listed for one kind of difference."""
@@ -116,7 +116,8 @@ class Balance:
     """Dead letters of later stages, but those replayed, by stage: what follows from their events is missing."""
 
     derived: dict[str, int] | None = None
-    """What is wrong with bets and sessions, and how often; None: not compared, since records were on their way."""
+    """What is wrong with bets, sessions and attributions, and how often; None: not compared, as records were on their
+    way."""
 
     @property
     def offsets_balance(self) -> bool:
@@ -125,9 +126,9 @@ class Balance:
 
     @property
     def balanced(self) -> bool:
-        """Whether, besides, nothing was altered, nothing is from nowhere, and bets and sessions fit the events.
+        """Whether, besides, nothing was altered, nothing is from nowhere, and what is derived fits the events.
 
-        Where records of later stages are dead letters, their bets and sessions are known not to fit.
+        Where records of later stages are dead letters, what is derived of them is known not to fit.
         """
         derived = bool(self.derived) and not self.later
         return self.offsets_balance and not (self.altered or self.beyond or derived)

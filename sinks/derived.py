@@ -1,5 +1,7 @@
 """Bets, sessions and attributions against the events from which they follow, while nothing is on its way.
 
+An erased person's conversions keep one link, the player; rows of the others are not asked for any more.
+
 Not the agents' logic again (the tests do that), but whether each row that must exist does, once, with all
 its events: what a lost, doubled or removed row of theirs would break.
 """
@@ -27,6 +29,27 @@ WHERE event_name IN ('conversion', 'register', 'registration', 'signup') AND NOT
 _ATTRIBUTED = """
 SELECT cityHash64(conversion_ingest_log, conversion_ingest_partition, conversion_ingest_offset) AS h FROM attributions
 """
+_LINKS = """
+SELECT cityHash64(ingest_log, ingest_partition, ingest_offset, link) AS h
+FROM
+(
+    SELECT
+        ingest_log, ingest_partition, ingest_offset,
+        arrayFilter((name, value) -> ifNull(value, '') != '', ['click_id', 'player', 'device'],
+            [click_id, player_id, device_id]) AS links
+    FROM events WHERE event_name IN ('conversion', 'register', 'registration', 'signup') AND NOT is_late
+)
+ARRAY JOIN if(empty(links), ['event'], links) AS link
+"""
+_LINK_ROWS = """
+SELECT cityHash64(conversion_ingest_log, conversion_ingest_partition, conversion_ingest_offset, toString(link)) AS h
+FROM attributions_rows FINAL
+WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'attribution')
+"""
+_TOUCHES = """
+SELECT ingest_log, ingest_partition, ingest_offset FROM events
+WHERE event_name IN ('click', 'impression') AND NOT is_late
+"""
 QUESTIONS = {
     "bets that events name and that have no row": (
         f"SELECT count() FROM ({_WAGERS}) WHERE h NOT IN (SELECT cityHash64(tenant, bet_id) FROM bets)"  # noqa: S608
@@ -44,6 +67,14 @@ QUESTIONS = {
     ),
     "attributions of what is no conversion": (
         f"SELECT count() FROM ({_ATTRIBUTED}) WHERE h NOT IN ({_CONVERSIONS})"  # noqa: S608
+    ),
+    "links of conversions, in time, that have no row": (
+        f"SELECT count() FROM ({_LINKS}) WHERE h NOT IN ({_LINK_ROWS})"  # noqa: S608
+    ),
+    "links of conversions with more than one row": f"SELECT count() - uniqExact(h) FROM ({_LINK_ROWS})",  # noqa: S608
+    "attributions to what is no touch": (
+        "SELECT count() FROM attributions WHERE touch_id IS NOT NULL AND"  # noqa: S608
+        f" (touch_ingest_log, touch_ingest_partition, touch_ingest_offset) NOT IN ({_TOUCHES})"
     ),
     "events with an identity, in time, and without a session": (
         "SELECT countIf(NOT is_late AND (player_id IS NOT NULL OR device_id IS NOT NULL) AND session_id IS NULL)"
