@@ -81,11 +81,16 @@ class App:
     async def _answer(self, incoming: Incoming, request_id: str, told: Told) -> Answer:
         found = self._routes.find(incoming.method, incoming.path)
         if isinstance(found, list):
-            return await self._page(incoming.method, incoming.path, found, told)
+            answer = await self._page(incoming.method, incoming.path, found, told)
+            owner = self._routes.owner(incoming.path) if answer.status in (404, 405) else None
+            if owner is not None:
+                answer.headers += await self._entry.standing(incoming.headers, owner)
+            return answer
         endpoint, params = found
         told.route, told.dialect = endpoint.name, endpoint.dialect.name
         if self.draining:
-            return Answer(endpoint.dialect.unavailable, DRAINING, [JSON, CLOSE, ("retry-after", "1")])
+            standing = await self._entry.standing(incoming.headers, endpoint.dialect)
+            return Answer(endpoint.dialect.unavailable, DRAINING, [JSON, CLOSE, ("retry-after", "1"), *standing])
         call = Call(endpoint, params, incoming.headers, incoming, request_id, endpoint.dialect)
         try:
             return await self._entry.answer(call)

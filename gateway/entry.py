@@ -82,6 +82,11 @@ class Entry:
             self.budget.give(call.held)
         return Answer(status, body, [JSON, *headers_of(call.standing, call.events_standing), *call.more])
 
+    async def standing(self, headers: Mapping[str, str], dialect: Dialect) -> list[Header]:
+        """What an answer says of a known key's limit where no route is reached; that is not counted."""
+        key = self.keys.find(headers.get("x-api-key"))
+        return [] if key is None else headers_of(await self.limits.look(key, dialect.name, dialect.limit), None)
+
     # The way in
 
     async def _accept(self, call: Call) -> tuple[int, bytes]:

@@ -134,16 +134,13 @@ class Limits:
 
 
 def request_limit(key: Key, default: int | Mapping[str, int | None]) -> int | None:
-    """Requests per minute; None: unlimited.
+    """Requests per minute; None: unlimited, as is a tier without a number (enterprise) until its key is given a limit.
 
-    A tier without a number of its own (enterprise) gets the highest documented one until its key is given a limit.
+    A tier that the dialect does not know is free.
     """
     if key.limit is not None:
         return key.limit or None
-    if isinstance(default, int):
-        return default
-    number = default.get(key.tier)
-    return number if number is not None else max(n for n in default.values() if n is not None)
+    return default if isinstance(default, int) else default.get(key.tier, default["free"])
 
 
 def shared_counters(address: str, within: float) -> Counters:

@@ -48,6 +48,12 @@ class Routes:
             owner = by_name[common.decide(_nothing(common))[0]]
             endpoint = Endpoint(f"{common.method} {common.path}", common.method, owner, None, common)
             paths.setdefault(common.path, {})[common.method] = endpoint
+        self._owners: dict[tuple[str, ...], Dialect] = {}
+        for path, methods in sorted(paths.items(), key=lambda item: not any(e.shared for e in item[1].values())):
+            parts = tuple(path.split("/"))
+            for count in range(2, len(parts) + 1):
+                self._owners.setdefault(parts[:count], next(iter(methods.values())).dialect)
+        self._deepest = max(map(len, self._owners))
         for path, methods in paths.items():
             if "{" in path:
                 self._templates.append((_pattern(path), methods))
@@ -66,6 +72,15 @@ class Routes:
                 endpoint = methods.get(method)
                 return (endpoint, match.groupdict()) if endpoint is not None else sorted(methods)
         return []
+
+    def owner(self, path: str) -> Dialect | None:
+        """Whose a path is that is no route, or not for the method sent: that of the route with which it begins.
+
+        Where several dialects' routes begin so, it is the one that answers what belongs to none of them.
+        """
+        parts = tuple(path.split("/", self._deepest)[: self._deepest])
+        found = (self._owners.get(parts[:count]) for count in range(len(parts), 1, -1))
+        return next((dialect for dialect in found if dialect is not None), None)
 
 
 def _nothing(route: Shared) -> Request:

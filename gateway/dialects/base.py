@@ -149,7 +149,7 @@ class Dialect:
     name: str
     routes: tuple[Route, ...]
     limit: int | Mapping[str, int | None]
-    """Requests a minute by default, or by tier; None: only with a limit of the key's own."""
+    """Requests a minute by default, or by tier; None: unlimited but for the key's own limit. "free" is always one."""
     forbidden: int = 401
     """Status for a revoked key or a dialect that the key may not use: 403 where the document names it."""
     refusals: tuple[int, ...] = (400, 401, 429)

@@ -26,7 +26,9 @@ def key(**changes: Any) -> Key:
         ({"limit": 0}, 60, None),
         ({}, TIERS, 100),
         ({"tier": "pro"}, TIERS, 1000),
-        ({"tier": "enterprise"}, TIERS, 1000),
+        ({"tier": "enterprise"}, TIERS, None),
+        ({"tier": "enterprise"}, 60, 60),
+        ({"tier": "bronze"}, TIERS, 100),
         ({"tier": "enterprise", "limit": 7000}, TIERS, 7000),
     ],
 )

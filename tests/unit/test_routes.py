@@ -33,6 +33,29 @@ def test_the_shared_route_belongs_to_adwize_until_its_body_is_known() -> None:
     assert found[0].shared is SHARED[0]
 
 
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/events/abc/data", "absinthe"),
+        ("/events/abc", "absinthe"),
+        ("/v1/events/", "scrip"),
+        ("/v2/s2s/nothing", "revosurge"),
+        ("/v2", "revosurge"),
+        ("/api/v1/sessions/pause", "gamerebellion"),
+        ("/api/v1/event", "gamerebellion"),
+        ("/api/v1/events", "adwize"),
+        ("/api/v1/nothing", "adwize"),
+        ("/eventsdata", None),
+        ("/", None),
+        ("", None),
+        ("/" * 10_000, None),
+    ],
+)
+def test_whose_a_path_is_that_leads_nowhere(path: str, dialect: str | None) -> None:
+    owner = ROUTES.owner(path)
+    assert (None if owner is None else owner.name) == dialect
+
+
 def test_what_is_not_there() -> None:
     assert ROUTES.find("PUT", "/events") == ["GET", "POST"]
     assert ROUTES.find("GET", "/events/a/data") == ["POST"]

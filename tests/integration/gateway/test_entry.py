@@ -79,6 +79,35 @@ def test_unknown_routes_and_methods(broker: str, served: Gateway) -> None:
     assert ask(served, "HEAD", "/health").status_code == 200
 
 
+def test_what_leads_nowhere_tells_a_known_key_its_limit(broker: str, served: Gateway) -> None:
+    secret, unlimited = make_key(broker, [served], limit=None), make_key(broker, [served])
+    nowhere = [
+        ("POST", "/v2/s2s/nothing", 404, "60"),
+        ("GET", "/v2/s2s/batch", 405, "60"),
+        ("PUT", "/events/abc/data", 405, "1000"),
+        ("GET", "/api/v1/sessions/start", 405, "100"),
+        ("GET", "/api/v1/events", 405, "1000"),
+    ]
+    for method, path, status, limit in nowhere:
+        reply, again = ask(served, method, path, secret), ask(served, method, path, secret)
+        assert (reply.status_code, set(reply.headers) >= FREE) == (status, True), path
+        assert reply.headers["x-ratelimit-limit"] == limit
+        assert reply.headers["x-ratelimit-remaining"] == again.headers["x-ratelimit-remaining"], "not counted"
+        for other in ("unknown", unlimited):
+            assert not FREE & set(ask(served, method, path, other).headers)
+    assert not FREE & set(ask(served, "POST", "/nowhere", secret).headers), "no dialect, no limit"
+
+
+def test_enterprise_is_limited_by_a_limit_of_its_own_alone(broker: str, served: Gateway) -> None:
+    body = b'{"event_type": "x", "payload": {}}'
+    secret = make_key(broker, [served], tier="enterprise", limit=None)
+    reply = ask(served, "POST", "/api/v1/event", secret, content=body)
+    assert (reply.status_code, FREE & set(reply.headers)) == (200, set())
+    assert ask(served, "GET", "/events", secret).headers["x-ratelimit-limit"] == "1000", "other dialects have no tiers"
+    secret = make_key(broker, [served], tier="enterprise", limit=5000)
+    assert ask(served, "POST", "/api/v1/event", secret, content=body).headers["x-ratelimit-limit"] == "5000"
+
+
 def test_faults_are_told_in_the_documented_order(broker: str, served: Gateway) -> None:
     """Each request has every fault of the ones before it taken away."""
     big, xml = b"[" + b" " * 1024 * 1024 + b"]", {"content-type": "application/xml"}
