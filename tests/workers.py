@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from embedded.place import LOOPBACK, free_port
 from runtime.agent import Record
+from runtime.ending import end
 from runtime.settings import load
 from schemas.codec import Encode
 from schemas.keys import partition_of
@@ -104,8 +105,8 @@ class Pipeline:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self.kafka, enable_idempotence=True, linger_ms=5, max_request_size=MAX_MESSAGE_BYTES
             )
-            await producer.start()
             try:
+                await producer.start()
                 sent = []
                 for each in events:
                     key = record_key(each)
@@ -115,7 +116,7 @@ class Pipeline:
                 for future in sent:
                     await future
             finally:
-                await producer.stop()
+                await end(producer)
 
         run(send)
 

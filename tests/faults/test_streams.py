@@ -147,12 +147,12 @@ def _feed(pipeline: Pipeline, draw: random.Random, over: threading.Event, fed: l
     while not over.wait(0.5):
         burst = [traffic(draw, len(fed) * BURST + i) for i in range(BURST)]
         while not _taken(pipeline, burst):
-            pass
+            time.sleep(0.2)
         fed.append(BURST)
 
 
 def _taken(pipeline: Pipeline, burst: list[dict[str, Any]]) -> bool:
-    """Whether Kafka has all of it; a part that it may have already is then a repeat, as from any client that retries."""
+    """Whether Kafka has all of it; a part that it has already is then a repeat, as from any client that retries."""
     try:
         pipeline.ingest(burst)
     except (KafkaError, TimeoutError):
