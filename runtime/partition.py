@@ -221,5 +221,6 @@ class PartitionState:
         if self.marker.version not in (0, self.agent.version):
             raise ChangelogError(
                 f"the state of {self.agent.name} was written by version {self.marker.version} of its logic, this is "
-                f"{self.agent.version}: drain the old workers, then run `sluice replay {self.agent.name}`"
+                f"{self.agent.version}: with no worker running (`sluice up --workers 0`), run `sluice replay "
+                f"{self.agent.name}`, then start the workers"
             )

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     # The stack
     data_dir: Path = Field(Path(".sluice"), description="Folder of everything that `sluice up` keeps on disk")
     cache_dir: Path | None = Field(None, description="Folder of Kafka's jars; by default the user's cache folder")
-    workers: int = Field(1, ge=1, le=64, description="Workers that `sluice up` starts")
+    workers: int = Field(1, ge=0, le=64, description="Workers that `sluice up` starts; 0 before a replay")
     least_disk: int = Field(1024**3, ge=0, description="`sluice up` starts only with so much free disk")
     kafka: str | None = Field(None, description="Bootstrap servers of an outside Kafka, host:port[,host:port]")
     kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the embedded Kafka")
