@@ -33,9 +33,9 @@ from schemas.registry import UnknownSchema
 
 log = logging.getLogger(__name__)
 
-BATCH = 4096
+BATCH = 8192
 """Records that are handled at once, at most: what is waited for is paid per batch."""
-HIGH, LOW = 4 * BATCH, 2 * BATCH
+HIGH, LOW = 2 * BATCH, BATCH
 """Queued records at which a partition is no longer fetched, and is again."""
 RUNS, FEW = 4, 512
 """So many runs are enough as well, unless they hold but few records: a run may have megabytes."""

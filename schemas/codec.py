@@ -44,7 +44,7 @@ _LAST = [_simple_varint(n) for n in range(1 << 14)]
 
 def varint(value: int) -> bytes:
     """Avro's zig-zag variable-length int."""
-    value = (value << 1) ^ (value >> 63)
+    value = value << 1 if value >= 0 else ~(value << 1)
     if value < 16384:
         return _LAST[value]
     if 1 << 28 <= value < 1 << 42:  # every time of our days, in milliseconds
@@ -61,17 +61,13 @@ _SIX, _SIX_EVEN = 0x8080_8080_8081, 0x0080_8080_8080
 """The bits that tell an even number of six bytes: every time of our days, in milliseconds."""
 
 
-def _of_six(six: int) -> int:
-    """The int of such a number's bytes, read as a little-endian int: seven bits of each, without the sign's."""
-    six = six & 0x007F_007F_007F | (six & 0x7F00_7F00_7F00) >> 1
-    return six >> 1 & 0x1FFF | six >> 3 & 0x7FFE000 | six >> 5 & 0x1FFF8000000
+# The int of such a number's bytes, read as a little-endian int: seven bits of each, by twos, but for the sign's bit.
+_PAIRED = "six & 0x007F_007F_007F | (six & 0x7F00_7F00_7F00) >> 1"
+_UNPAIRED = "six >> 1 & 0x1FFF | six >> 3 & 0x7FFE000 | six >> 5 & 0x1FFF8000000"
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The int at ``at`` and the position behind it. Raises IndexError past the end, DecodeError over 64 bits."""
-    six = int.from_bytes(data[at : at + 6], "little")
-    if six & _SIX == _SIX_EVEN:
-        return _of_six(six), at + 6
     shift = result = 0
     while True:
         byte = data[at]
@@ -291,7 +287,7 @@ def compile_decoder(
     lines.append(f"    return ({', '.join(values)},)")
     names = {
         "DecodeError": DecodeError, "read_varint": read_varint, "SHORT": _SHORT, "long_text": _long_text,
-        "from_bytes": int.from_bytes, "of_six": _of_six,
+        "from_bytes": int.from_bytes,
         "NAME": schema["name"], "DEFAULTS": dict(defaults),
     }  # fmt: skip
     decode: Decode = _function("decode", lines, names)
@@ -318,7 +314,9 @@ def _read(optional: bool, kind: str, size: int, name: str | None, text: bool) ->
     elif kind == "long":
         lines = [
             'six = from_bytes(data[at:at + 6], "little")',
-            f"if six & {_SIX} == {_SIX_EVEN}: at += 6" + (f"; {name} = of_six(six)" if name else ""),
+            f"if six & {_SIX} == {_SIX_EVEN}:",
+            "    at += 6",
+            *([f"    six = {_PAIRED}", f"    {name} = {_UNPAIRED}"] if name else []),
             f"else: {name or '_'}, at = read_varint(data, at)",
         ]
     else:

@@ -17,6 +17,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from runtime import memory
 from runtime.agent import Agent, Record
 from runtime.changelog import Marker, encode
+from runtime.lane import BATCH
 from runtime.producer import MAX_BATCH
 from runtime.step import Stepper
 from runtime.store import Caches, Store
@@ -26,7 +27,7 @@ from schemas.topics import DEAD_LETTERS, EVENTS, INGEST_EVENTS, TOUCHES, WAGERS
 from streams.agents import attribution, dedup, pairing, sessions, touches
 from tests.events import T0, event, record_key
 
-PARTITIONS, BATCH, PLAYERS = 8, 4096, 600
+PARTITIONS, PLAYERS = 8, 600
 DAY = 86_400_000
 """PLAYERS are those of one partition of `events`, of some thousands in all."""
 
