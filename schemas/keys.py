@@ -9,7 +9,7 @@ from hashlib import sha1
 from uuid import NAMESPACE_DNS, uuid5
 
 import orjson
-import xxhash
+from xxhash import xxh64_intdigest as _hash
 
 NAMESPACE = uuid5(NAMESPACE_DNS, "sluice").bytes
 
@@ -89,4 +89,4 @@ def uuid_text(raw: bytes) -> str:
 
 def partition_of(record_key: bytes, partitions: int) -> int:
     """xxh64 with seed 0, modulo the partition count: the same in every role, for ever (design.md)."""
-    return int(xxhash.xxh64_intdigest(record_key)) % partitions
+    return _hash(record_key) % partitions
