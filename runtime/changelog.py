@@ -75,15 +75,15 @@ class Marker:
 
 def encode(changes: Iterable[Change], marker: Marker, writer: bytes, group: int) -> list[bytes]:
     """The group's parts, in the order in which they must be appended."""
-    parts: list[list[bytes]] = [[]]
-    size = 0
+    part: list[bytes] = []
+    parts, size = [part], 0
     for kind, key, value, offset in changes:
         if size > PART:
-            parts.append([])
-            size = 0
-        head = _CHANGE.pack(kind, len(key), len(value), offset)
-        parts[-1] += (head, key, value)
-        size += len(head) + len(key) + len(value)
+            part, size = [], 0
+            parts.append(part)
+        change = _CHANGE.pack(kind, len(key), len(value), offset) + key + value
+        part.append(change)
+        size += len(change)
     last = len(parts) - 1
     closing = marker.encode()
     return [

@@ -111,8 +111,9 @@ class _Attempt:
     ) -> None:
         self._dense = dense
         self._agent, self._before, self._partition = stepper.agent, before, stepper.partition
-        self._marks, self._applied, self._clock = dict(before.marks), before.applied, before.clock
+        self._marks = dict(before.marks)
         self._state = State(reads, dict(before.meta), stepper.partition, before.log, objects)
+        self._state.offset, self._state.clock = before.applied, before.clock
         origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
         self._emit = Emit(add, origin, stepper.partitions, before.epoch)
         self.handled = 0
@@ -145,10 +146,10 @@ class _Attempt:
     def _result(self, read: int, dropped: int, letters: int) -> Result:
         marker = replace(
             self._before,
-            applied=self._applied,
+            applied=self._state.offset,
             before=self._before.applied,
             version=self._agent.version,
-            clock=self._clock,
+            clock=self._state.clock,
             marks=self._marks,
             meta=self._state.meta,
         )
@@ -156,14 +157,12 @@ class _Attempt:
 
     def _enter(self, record: Any) -> bool:
         """Makes the record the one at hand; False if it was handled before, or is another stage's."""
-        offset, timestamp = record.offset, record.timestamp
-        if offset != self._applied + 1 and self._dense:
-            raise Gap(self._applied + 1, offset)
-        self._applied = offset
-        if timestamp > self._clock:
-            self._clock = timestamp
-        state = self._state
-        state.offset, state.clock = offset, self._clock
+        state, offset, timestamp = self._state, record.offset, record.timestamp
+        if offset != state.offset + 1 and self._dense:
+            raise Gap(state.offset + 1, offset)
+        state.offset = offset
+        if timestamp > state.clock:
+            state.clock = timestamp
         headers = record.headers
         if not headers:
             self._emit.begin(offset, timestamp, None, None)
