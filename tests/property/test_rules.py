@@ -45,7 +45,7 @@ RULES = [
     ),
     Rule(
         "3.2: stream time is the state's, not the process's",
-        _Attempt, "_result", "clock=self._clock", "clock=-1",
+        _Attempt, "_result", "clock=self._state.clock", "clock=-1",
     ),
     Rule(
         "3.4: half a group never counts",
