@@ -118,7 +118,7 @@ class Drafts:
             draft = Draft({}, {}, [Fault("", "must be an object")])
         if piece.faults:
             named = {fault.field for fault in piece.faults}
-            draft.faults = piece.faults + [fault for fault in draft.faults if fault.field not in named]
+            draft.faults = [*piece.faults] + [fault for fault in draft.faults if fault.field not in named]
         if draft.faults:
             for fault in draft.faults:
                 fault.index = index
@@ -127,9 +127,9 @@ class Drafts:
 
     def event(self, piece: Piece, draft: Draft, index: int | None = None) -> Event:
         """The canonical event of a draft without faults."""
-        event, tenant = self.blank.copy(), self.request.tenant
+        event = self.blank.copy()
         event.update(draft.columns)
-        name, transaction = event["event_name"], event["transaction_id"]
+        tenant, name, transaction = event["tenant"], event["event_name"], event["transaction_id"]
         print_ = canonical.fingerprint(self.scope, piece.canonical or canonical.canonical(piece.value))
         dedup = self._dedup_key(draft, name, transaction, print_, index)
         event["event_id"] = self.request.new_id() if dedup is None else uuid5_bytes(dedup)

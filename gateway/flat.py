@@ -29,21 +29,22 @@ class Flat:
     def __init__(self, model: type[BaseModel]) -> None:
         self._shape = Shape(model)
         self._takes = {name: _take(info) for name, info in model.model_fields.items()}
+        self._texts = frozenset(name for name, take in self._takes.items() if take is values.text)
         self._required = frozenset(name for name, info in model.model_fields.items() if info.is_required())
 
     def read(self, value: dict[str, Any]) -> Flattened:
         """The event; of one with faults, the fields that are right."""
         found = value.copy()  # most members are texts that stay what they are
         others: dict[str, Any] = {}
-        takes, text = self._takes, values.text
+        texts, takes = self._texts, self._takes
         try:
             for name, item in value.items():
-                take = takes.get(name)
-                if take is text and type(item) is str and item:
+                if name in texts and type(item) is str and item:
                     continue
+                take = takes.get(name)
                 if take is None:
                     others[name] = found.pop(name)
-                elif item is None or (item == "" and take is text):
+                elif item is None or (item == "" and name in texts):
                     del found[name]
                 else:
                     found[name] = take(item)

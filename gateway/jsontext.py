@@ -13,21 +13,16 @@ inside an event are returned with it, so that they are told together with those 
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import orjson
+
 from gateway.canonical import canonical
 from gateway.dialects.base import Fault, Malformed, Refusal
+from gateway.flaws import DEPTH, FLAWS, TOO_DEEP, TWICE, Constant, Flaws, cleaned, marked_object, under
 from gateway.values import Number
-
-DEPTH = 64
-"""Most containers within one another, the body's own included."""
-FLAWS = 100
-"""Most flaws that are named in one event; a body of nothing but flaws would make an answer many times its size."""
-PATH = 200
-"""Longest path in a fault, in characters."""
 
 
 @dataclass(slots=True)
@@ -39,7 +34,7 @@ class Piece:
     """The exact bytes, without the white space around them."""
     canonical: bytes | None = None
     """Its canonical JSON, where that was needed to judge it."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: Sequence[Fault] = ()
     """What is wrong in it; ``value`` is then a mended copy, fit to find what else is wrong."""
     malformed: bool = False
     """It has a NaN or an Infinity, so it is no JSON in the strict sense."""
@@ -58,20 +53,6 @@ class _Flaw(Exception):  # noqa: N818 - a signal between the hooks and _element,
     pass
 
 
-class _Repeated(dict[str, Any]):
-    """An object in which keys stand more than once."""
-
-    __slots__ = ("keys_twice",)
-    keys_twice: list[str]
-
-
-class _Constant:
-    """NaN, Infinity or -Infinity."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -83,15 +64,6 @@ def _no_constant(_: str) -> NoReturn:
     raise _Flaw
 
 
-def _marked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    marked = _Repeated(found)
-    marked.keys_twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
-    return marked
-
-
 def _scanner(**hooks: Any) -> Any:
     return json.JSONDecoder(parse_int=_digits, parse_float=_digits, **hooks).scan_once  # type: ignore[attr-defined]
 
@@ -99,7 +71,7 @@ def _scanner(**hooks: Any) -> Any:
 _digits: Callable[[str], Number] = str.encode
 _scan_trusting = _scanner(parse_constant=_no_constant)
 _scan = _scanner(object_pairs_hook=_object, parse_constant=_no_constant)
-_scan_marked = _scanner(object_pairs_hook=_marked_object, parse_constant=_Constant)
+_scan_marked = _scanner(object_pairs_hook=marked_object, parse_constant=Constant)
 _space = re.compile(r"[ \t\n\r]*").match
 _root = re.compile(rb"[ \t\n\r]*(.?)", re.DOTALL).match
 
@@ -168,7 +140,7 @@ def _members(
         key, at = _element(text, at, 1)
         faults += [Fault(under("", key.value), fault.message) for fault in key.faults]
         if key.value in seen:
-            faults.append(Fault(under("", key.value), _TWICE))
+            faults.append(Fault(under("", key.value), TWICE))
         seen.add(key.value)
         at = _skip(text, at)
         if text[at : at + 1] != ":":
@@ -191,6 +163,9 @@ def _members(
 
 def _array(text: str, at: int, room: int, most: int) -> tuple[list[Piece], int]:
     """The elements of the array at ``at`` and the position behind it."""
+    whole = _compact_array(text, at, room, most)
+    if whole is not None:
+        return whole
     pieces: list[Piece] = []
     at = _skip(text, at + 1)
     if text[at : at + 1] == "]":
@@ -200,9 +175,6 @@ def _array(text: str, at: int, room: int, most: int) -> tuple[list[Piece], int]:
             raise _refused(f"must have at most {most:,} events: send the others in another request")
         piece, at = _quickly(text, at, room) or _element(text, at, room, len(pieces))
         pieces.append(piece)
-        if text[at : at + 2] == ",{":  # of most batches nothing else stands between two events
-            at += 1
-            continue
         at = _skip(text, at)
         mark = text[at : at + 1]
         if mark == "]":
@@ -210,6 +182,33 @@ def _array(text: str, at: int, room: int, most: int) -> tuple[list[Piece], int]:
         if mark != ",":
             raise _syntax("',' or ']' is expected", text, at, len(pieces) - 1)
         at = _skip(text, at + 1)
+
+
+def _compact_array(text: str, at: int, room: int, most: int) -> tuple[list[Piece], int] | None:
+    """What `_array` returns, where the array is written as most programs write one and nothing is wrong; else None.
+
+    It is when its elements, written again, are the bytes that were sent: then there is no white space, none of the
+    escapes that nobody needs, no half of a surrogate pair, and no key twice, since one would be lost.
+    """
+    if _SPACED in text[at : at + _BEGINNING]:
+        return None
+    try:
+        values, end = _scan_trusting(text, at)
+        if len(values) > most:
+            return None
+        raws = [orjson.dumps(value, orjson.Fragment) for value in values]
+    except (_Flaw, StopIteration, ValueError, RecursionError, orjson.JSONEncodeError):
+        return None
+    body = text[at:end].encode()
+    if body != b"[%b]" % b",".join(raws) or _NUL in body:
+        return None
+    if max([raw.count(b"{") for raw in raws], default=0) + body.count(b"[") - 1 > room:
+        return None
+    return [Piece(value, raw, canonical(value)) for value, raw in zip(values, raws, strict=True)], end
+
+
+_SPACED, _BEGINNING = '": ', 256
+_NUL = b"\\u0000"
 
 
 def _quickly(text: str, at: int, room: int) -> tuple[Piece, int] | None:
@@ -245,13 +244,13 @@ def _element(text: str, at: int, room: int, index: int | None = None) -> tuple[P
     except json.JSONDecodeError as error:
         raise _syntax(error.msg.removesuffix(" at").rstrip(": "), text, error.pos, index) from None
     except RecursionError:
-        raise _refused(_TOO_DEEP, index) from None
+        raise _refused(TOO_DEEP, index) from None
     raw = text[at:end].encode()
     if flawed or _suspicious(raw, room):
-        flaws = _Flaws(room)
+        flaws = Flaws(room)
         flaws.look(value)
         if flaws.faults:
-            return Piece(_cleaned(value, room), raw, None, flaws.faults[:FLAWS], flaws.malformed), end
+            return Piece(cleaned(value, room), raw, None, flaws.faults[:FLAWS], flaws.malformed), end
     return Piece(value, raw), end
 
 
@@ -269,80 +268,6 @@ def _deep(raw: bytes, room: int) -> bool:
 
 
 _BRACKET, _BACKSLASH = b"[\\"
-_TOO_DEEP = f"is nested deeper than {DEPTH}"
-_TWICE = "stands twice in one object"
-
-
-def _cleaned(value: Any, room: int) -> Any:
-    """A copy that the models can read, to find what else is wrong: texts are valid, and nothing is too deep."""
-    if isinstance(value, str):
-        return _bad.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_cleaned(key, 0): _cleaned(item, room - 1) for key, item in value.items()} if room else None
-    if isinstance(value, list):
-        return [_cleaned(item, room - 1) for item in value] if room else None
-    return value
-
-
-class _Flaws:
-    """What is wrong in a value that the scanner let pass."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.faults: list[Fault] = []
-        self.malformed = False
-
-    def look(self, value: Any) -> None:
-        """Walks the value without recursion."""
-        rest: list[tuple[str, Any, int]] = [("", value, 1)]
-        while rest and len(self.faults) < FLAWS:
-            path, value, depth = rest.pop()
-            if isinstance(value, str):
-                self._text(path, value)
-            elif isinstance(value, _Constant):
-                self.malformed = True
-                self.faults.append(Fault(path, f"{value.name} is no JSON: send a number, or null"))
-            elif isinstance(value, dict | list) and depth > self.room:
-                self.faults.append(Fault(path, _TOO_DEEP))
-                return
-            elif isinstance(value, dict):
-                self._keys(path, value)
-                rest += [(under(path, key), item, depth + 1) for key, item in value.items() if _notable(item)][::-1]
-            elif isinstance(value, list):
-                inner = enumerate(value)
-                rest += [(_cut(f"{path}[{i}]"), item, depth + 1) for i, item in inner if _notable(item)][::-1]
-
-    def _keys(self, path: str, value: dict[str, Any]) -> None:
-        for key in value:
-            self._text(under(path, key), key)
-        if isinstance(value, _Repeated):
-            self.faults += [Fault(under(path, key), _TWICE) for key in value.keys_twice]
-
-    def _text(self, path: str, text: str) -> None:
-        bad = _bad.search(text)
-        if bad:
-            what = "U+0000" if bad[0] == "\0" else "half of a surrogate pair"
-            self.faults.append(Fault(path, f"has {what} (\\u{ord(bad[0]):04x}), which no text may have"))
-
-
-def _notable(value: Any) -> bool:
-    """Whether a flaw may be in it: the paths of plain numbers need not be made."""
-    return _bad.search(value) is not None if isinstance(value, str) else isinstance(value, dict | list | _Constant)
-
-
-_bad = re.compile("[\0\ud800-\udfff]")
-
-
-def under(path: str, inner: str) -> str:
-    """The path of a member or of a place within it; a key that is no text is named by its escapes."""
-    if _bad.search(inner):
-        inner = ascii(inner)[1:-1]
-    dot = "." if path and inner and not inner.startswith("[") else ""
-    return _cut(f"{path}{dot}{inner}")
-
-
-def _cut(path: str) -> str:
-    return path if len(path) <= PATH else path[: PATH - 1] + "…"
 
 
 def _skip(text: str, at: int) -> int:

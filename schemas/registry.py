@@ -105,7 +105,7 @@ class RecordType:
         return self._encoder
 
     def batch_encoder(self, *shared: str) -> EncodeAll:
-        """A function from mappings that agree in the ``shared`` fields to the bytes of each."""
+        """A function to the bytes of dicts that have all fields in the schema's order and agree in the ``shared``."""
         return compile_batch_encoder(self.latest.schema, self.latest.header, shared)
 
     def row_encoder(self) -> EncodeRow:

@@ -17,6 +17,7 @@ from gateway import jsontext, values
 from gateway.dialects.base import Accepted, Dialect, Event, Fault, Refusal, Request, Route
 from gateway.dialects.description import IDEMPOTENCY_KEY, Counted, array_of, schema
 from gateway.drafts import Draft, Drafts, ids
+from gateway.flaws import PATH, under
 from gateway.freeform import FreeForm, beside
 from gateway.jsontext import Piece
 from gateway.shape import Name, Open, Rfc3339, Shape
@@ -105,9 +106,9 @@ def _rules(event: CloudEvent, extensions: Mapping[str, Any], received_at: int) -
             faults.append(Fault("data_base64", "must be Base64"))
     for name, item in extensions.items():
         if not _extension(name):
-            faults.append(Fault(name[: jsontext.PATH], _LOWER))
+            faults.append(Fault(name[:PATH], _LOWER))
         elif not isinstance(item, str | bool | Number):
-            faults.append(Fault(name[: jsontext.PATH], "must be a text, a number, true or false"))
+            faults.append(Fault(name[:PATH], "must be a text, a number, true or false"))
     return faults
 
 
@@ -142,7 +143,7 @@ def _binary(drafts: Drafts, content_type: str, media_type: str) -> Event:
         if media_type.endswith(("/json", "+json")):
             data = jsontext.read(request.body)
             value["data"], piece.raw = data.value, data.raw
-            piece.faults = [Fault(jsontext.under("data", fault.field), fault.message) for fault in data.faults]
+            piece.faults = [Fault(under("data", fault.field), fault.message) for fault in data.faults]
         else:
             value["data_base64"] = base64.b64encode(request.body).decode()
     draft = drafts.draft(piece, read)
@@ -166,7 +167,7 @@ def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[Fault]
         if name in ("datacontenttype", "data"):
             faults.append(Fault(header, "must not be sent: Content-Type and the body say it"))
         elif not _extension(name):
-            faults.append(Fault(ascii(header)[1:-1][: jsontext.PATH], _LOWER))
+            faults.append(Fault(ascii(header)[1:-1][:PATH], _LOWER))
         elif decoded is None:
             faults.append(Fault(header, "must be printable, or UTF-8 in percent-encoding"))
         else:

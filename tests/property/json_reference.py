@@ -7,7 +7,7 @@ against. Raises Wrong for what Sluice refuses.
 import re
 from typing import Any
 
-from gateway.jsontext import DEPTH
+from gateway.flaws import DEPTH
 from gateway.values import Number
 
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway import jsontext
 from gateway.dialects.base import Refusal
 from tests.property import json_reference
-from tests.property.json_texts import OBJECTS, RANDOM, VALUES, damaged, spell
+from tests.property.json_texts import OBJECTS, RANDOM, VALUES, damage, damaged, spell
 
 
 def ours(body: bytes) -> Any:
@@ -55,6 +55,28 @@ def test_a_batch_is_its_events_in_their_exact_bytes(events: list[Any], random: R
     assert [piece.raw for piece in batch.pieces] == [text.strip(" \t\n\r").encode() for text in texts]
 
 
+def compact(events: list[Any]) -> bytes:
+    """As most programs write it: without white space and needless escapes."""
+    return json_reference.canonical(events).encode()
+
+
+@given(st.lists(VALUES, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_a_compact_batch_is_its_events_too(events: list[Any]) -> None:
+    batch = jsontext.read_array(compact(events), 10)
+    assert [piece.value for piece in batch.pieces] == events
+    assert [piece.raw for piece in batch.pieces] == [json_reference.canonical(event).encode() for event in events]
+    assert [piece.canonical for piece in batch.pieces] == [piece.raw for piece in batch.pieces]
+
+
+@given(st.lists(VALUES, max_size=6), RANDOM)
+@settings(max_examples=500, deadline=None)
+def test_a_compact_batch_that_is_damaged_is_refused_as_the_reference_refuses_it(
+    events: list[Any], random: Random
+) -> None:
+    check_array(damage(compact(events), random))
+
+
 @given(st.lists(VALUES, max_size=6), OBJECTS, OBJECTS, RANDOM)
 @settings(max_examples=200, deadline=None)
 def test_so_is_a_batch_among_other_members(
@@ -72,6 +94,10 @@ def test_so_is_a_batch_among_other_members(
 @given(damaged(st.lists(VALUES, max_size=4)))
 @settings(max_examples=350, deadline=None)
 def test_a_damaged_batch_is_refused_as_the_reference_refuses_it(body: bytes) -> None:
+    check_array(body)
+
+
+def check_array(body: bytes) -> None:
     try:
         batch = jsontext.read_array(body, 100)
     except Refusal:
