@@ -117,10 +117,10 @@ def _sized(wager: Wager) -> bytes:
 
 def step(record: Any, state: State, emit: Emit) -> None:
     """Adds the wager to what is known of its bet; the row follows, at the batch's end, if that changed anything."""
+    received, *fields = _read(record.value)
     key, cause = record.key, emit.cause
     if cause is None:
         raise ValueError("a wager without the coordinates of its event: the header origin is missing")
-    received, *fields = _read(record.value)
     coordinates = packed_coordinates(cause)
     bet = state.load(key, Bet.unpack) or Bet(_FIRST.pack(received), [])
     if bet.add(Wager._make((*fields, coordinates))):
