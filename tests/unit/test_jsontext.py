@@ -163,3 +163,19 @@ def test_hostile_bodies_are_refused_in_bounded_time_and_words(handle: Callable[[
     assert len(answer) < 3 * LIMIT
     assert caught.value.status == 400
     assert len(caught.value.detail) < 1000
+
+
+LONG = b'{"x":"' + b"x" * 300 + b'"}'
+"""An event that looks compact for as long as anyone looks ahead."""
+
+
+@pytest.mark.parametrize("flawed", [rb'{"a":1,"a":1}', rb'{"a":"\u0000"}', rb'{"a":"\ud800"}', rb'{"a":NaN}'])
+def test_a_flaw_is_found_behind_compact_events(flawed: bytes) -> None:
+    batch = jsontext.read_array(b"[" + LONG + b"," + flawed + b"]", 2)
+    assert [bool(piece.faults) for piece in batch.pieces] == [False, True]
+
+
+@pytest.mark.parametrize("event", [rb'{"a": 1}', rb'{ "a":1}', rb'{"a":"\/"}', rb'{"a":"\u00e9"}', rb'{"a":"\u001F"}'])
+def test_the_bytes_behind_compact_events_are_those_sent(event: bytes) -> None:
+    batch = jsontext.read_array(b"[" + LONG + b"," + event + b"]", 2)
+    assert [piece.raw for piece in batch.pieces] == [LONG, event]
