@@ -13,6 +13,7 @@ Errors: ClickHouse's.
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 
@@ -32,6 +33,16 @@ _SYNC = {"mutations_sync": 2, "allow_nondeterministic_mutations": 1}
 CHUNK = 5000
 """Rejections or letters that one mutation names."""
 SESSIONS, ASSIGNMENTS = "sessions_rows", "assignments_rows"
+
+
+def _session(column: str) -> str:
+    """As sinks.erasure.session_of, in SQL."""
+    return _SESSION.format(
+        hash=f"hex(SHA256(concat({{pseudonym:String}}, unhex(replaceAll(toString({column}), '-', '')))))"
+    )
+
+
+_ASSIGNED = f"ALTER TABLE {ASSIGNMENTS} UPDATE session_id = {_session('session_id')} WHERE session_id IN "
 
 
 class Forgetting:
@@ -70,6 +81,11 @@ class Forgetting:
                 self._update(table, parameters)
         return counts
 
+    def move_assignments(self, tenant: str, person: Person, sessions: Sequence[bytes]) -> None:
+        """Gives the events of a person's sessions the new ids, where the sessions' own rows have them already."""
+        ids = [str(UUID(bytes=session)) for session in sessions]
+        self._command(_ASSIGNED + "{ids:Array(UUID)}", {**_parameters(tenant, person), "ids": ids})
+
     def _update(self, table: str, parameters: dict[str, str]) -> None:
         changes = _changes(self._tables[table])
         assigned = ", ".join(f"{name} = {value}" for name, value in changes.items())
@@ -78,11 +94,7 @@ class Forgetting:
     def _move_sessions(self, parameters: dict[str, str]) -> None:
         """Assignments first: they are found by the rows that go last."""
         moved = _session("session_id")
-        self._command(
-            f"ALTER TABLE {ASSIGNMENTS} UPDATE session_id = {moved}"  # noqa: S608 - made of constants
-            f" WHERE session_id IN (SELECT session_id FROM {SESSIONS} WHERE {_IS})",
-            parameters,
-        )
+        self._command(_ASSIGNED + f"(SELECT session_id FROM {SESSIONS} WHERE {_IS})", parameters)  # noqa: S608
         columns = self._tables[SESSIONS]
         changes = _changes(columns) | {"session_id": moved}
         if "checksum" in columns:
@@ -94,7 +106,7 @@ class Forgetting:
         )
         self._command(f"ALTER TABLE {SESSIONS} DELETE WHERE {_IS}", parameters)
 
-    def _command(self, sql: str, parameters: dict[str, str]) -> None:
+    def _command(self, sql: str, parameters: dict[str, Any]) -> None:
         self._client.command(sql, parameters=parameters, settings=_SYNC)
 
     def rejections(self, forgotten: Forgotten, tenants: Sequence[str], dry_run: bool) -> int:
@@ -143,13 +155,6 @@ def _text(value: bytes | str | None) -> str:
 
 def _parameters(tenant: str, person: Person) -> dict[str, str]:
     return {"tenant": tenant, "salt": person.salt.hex(), "digest": person.digest.hex(), "pseudonym": person.pseudonym}
-
-
-def _session(column: str) -> str:
-    """As sinks.erasure.session_of, in SQL."""
-    return _SESSION.format(
-        hash=f"hex(SHA256(concat({{pseudonym:String}}, unhex(replaceAll(toString({column}), '-', '')))))"
-    )
 
 
 def _changes(columns: dict[str, tuple[str, str]]) -> dict[str, str]:

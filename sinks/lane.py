@@ -52,8 +52,10 @@ class Tools:
     """Appends dead letters and returns when they are acknowledged."""
     learn: Callable[[], Awaitable[None]]
     """Reads control.schemas to its end."""
-    recall: Callable[[], Awaitable[None]]
-    """Reads control.forgotten to its end."""
+    recall: Callable[[], Awaitable[int]]
+    """Reads control.forgotten to its end; returns where that is."""
+    amend: Callable[[Feed, list[Any]], Awaitable[None]]
+    """Takes persons out of stored records who were forgotten since."""
     fail: Callable[[BaseException], None]
     """Ends the sink."""
     buffer: int
@@ -199,15 +201,18 @@ class Lane:
         """Stores the batch whatever it takes, unless the assignment changes meanwhile."""
         records = [record for _, run in batch for record in run]
         backoff, learnt = 0.1, False
+        known: int | None = None
         while turn == self._turn:
             try:
                 started = time.perf_counter()
-                await self._tools.recall()  # `sluice forget` relies on it: what is read from here on knows who it was
+                told = await self._tools.recall()  # `sluice forget` relies on it: what is stored then knows who it was
+                known = told if known is None else known
                 blocks, bad = await asyncio.get_running_loop().run_in_executor(
                     self._tools.pool, store, self._feed, records, self._tools.writer, learnt
                 )
                 if bad:
                     await self._tools.bury(bad)
+                await self._amend(records, known)
             except Stop:
                 raise
             except UnknownSchema:
@@ -224,6 +229,19 @@ class Lane:
                 self._observe(blocks, bad, time.perf_counter() - started)
                 self._settle(turn, batch)
                 return
+        if known is not None:  # what was tried and failed may have come through nevertheless
+            await self._amend_at_last(records, known)
+
+    async def _amend(self, records: list[Any], known: int) -> None:
+        """Mends rows that were stored by a sink that stood still while `sluice forget` rewrote the tables."""
+        if await self._tools.recall() > known:
+            await self._tools.amend(self._feed, records)
+
+    async def _amend_at_last(self, records: list[Any], known: int) -> None:
+        try:
+            await self._amend(records, known)
+        except Exception as error:
+            log.warning("run `sluice forget` again", extra={"topic": self.name, "reason": repr(error)})
 
     def _settle(self, turn: int, batch: list[tuple[TP, Run]]) -> None:
         if turn != self._turn:

@@ -17,8 +17,10 @@ from runtime.schemas_topic import follow, publish
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
 from schemas.topics import DEAD_LETTERS, EVENTS
+from sinks.amends import amend
 from sinks.burial import Burial
 from sinks.clickhouse import connect
+from sinks.feed import Feed
 from sinks.feeds import feeds
 from sinks.freshness import Freshness
 from sinks.lane import Lane, Tools
@@ -69,6 +71,7 @@ class Sink:
             bury=self._bury,
             learn=self._learn,
             recall=self._recall,
+            amend=self._amend,
             fail=self._fail,
             buffer=settings.sink_buffer,
             accepted_loss=settings.accept_loss,
@@ -118,8 +121,15 @@ class Sink:
     async def _learn(self) -> None:
         await self._schemas.refresh(self._settings.produce_timeout)
 
-    async def _recall(self) -> None:
+    async def _recall(self) -> int:
         await self._forgotten.table.refresh(self._settings.produce_timeout)
+        return self._forgotten.table.position
+
+    async def _amend(self, feed: Feed, records: list[Any]) -> None:
+        assert self._client is not None
+        await asyncio.get_running_loop().run_in_executor(
+            self._pool, amend, self._client, feed.topic, records, self._forgotten
+        )
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

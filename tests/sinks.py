@@ -81,8 +81,11 @@ def warehouse(clickhouse: str, database: str) -> Iterator[Warehouse]:
 class SinkProcess:
     """`sluice sink` as a process of its own; ``settings`` are those of runtime/settings.py."""
 
-    def __init__(self, kafka: str, clickhouse: str, folder: Path, slot: int = 0, **settings: Any) -> None:
-        self.port, self.folder = free_port(), folder
+    def __init__(
+        self, kafka: str, clickhouse: str, folder: Path, slot: int = 0, tree: Path | None = None, **settings: Any
+    ) -> None:
+        """``tree`` is the checkout of another release."""
+        self.port, self.folder, self._tree = free_port(), folder, tree
         self.log = folder / f"sink-{slot}.log"
         given = {"kafka": kafka, "clickhouse": clickhouse, "data_dir": folder, "sink_port": self.port, "slot": slot}
         given["session_timeout"] = SESSION
@@ -94,9 +97,14 @@ class SinkProcess:
         """Starts it, without waiting."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.sink"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "cli.sink"], env=self._environment, stdout=log, stderr=log, cwd=self._tree
             )
         return self
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to it."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def ready(self) -> bool:
         """Whether it has its partitions and stores."""
@@ -147,6 +155,10 @@ class FailingClickHouse(ClickHouse):
     def fail(self, **fault: Any) -> None:
         """Adds a fault."""
         httpx.post(f"{self.address}/_fault", json=fault, timeout=5).raise_for_status()
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Those that have not struck as often as they are to."""
+        return httpx.get(f"{self.address}/_fault", timeout=5).json()  # type: ignore[no-any-return]
 
     def mend(self) -> None:
         """Takes all faults away."""

@@ -4,11 +4,13 @@ POST /_fault takes one fault or a list, GET shows those that are left, DELETE ta
 
     {"kind": "insert" | "query" | "any",  "table": regex on the statement,  "times": how often, without it always,
      "when": "before" | "after" the statement is executed,  "delay": seconds,
+     "hold": true to wait until the faults are taken away,
      "code": ClickHouse's error code to answer with,  "drop": true to cut the connection instead of answering}
 
 ``{"refuse": seconds}`` closes the port and every connection for so long.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,6 +28,7 @@ class Fault:
     times: int | None = None
     when: str = "before"
     delay: float = 0.0
+    hold: bool = False
     code: int | None = None
     drop: bool = False
 
@@ -53,6 +56,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self._cleared = asyncio.Event()
 
     def add(self, given: Any) -> None:
         """One fault or a list, as read from JSON. Raises ValueError, TypeError."""
@@ -62,6 +66,15 @@ class Faults:
     def clear(self) -> None:
         """Nothing goes wrong any more."""
         self._faults.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
+
+    async def wait(self, fault: Fault) -> None:
+        """For as long as the fault says."""
+        cleared = self._cleared
+        await asyncio.sleep(fault.delay)
+        if fault.hold:
+            await cleared.wait()
 
     def left(self) -> list[dict[str, Any]]:
         """Those that still can strike."""

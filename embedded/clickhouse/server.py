@@ -199,7 +199,7 @@ class Service:
             return
         kind = "insert" if asked.statement.verb == "INSERT" else "query"
         for fault in self.faults.striking(kind, asked.statement.text, when):
-            await asyncio.sleep(fault.delay)
+            await self.faults.wait(fault)
             _strike(fault)
 
 

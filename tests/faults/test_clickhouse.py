@@ -117,6 +117,20 @@ def test_a_delay_before_and_after(server: ClickHouse) -> None:
         assert time.monotonic() - began >= 0.4
 
 
+def test_a_statement_is_held_until_the_faults_are_taken_away(server: ClickHouse) -> None:
+    _fault(server, {"kind": "insert", "hold": True, "times": 1})
+    codes: list[str | None] = []
+    thread = threading.Thread(target=lambda: codes.append(_code(_insert(server))))
+    thread.start()
+    while requests.get(f"{server.address}/_fault", timeout=5).json():
+        time.sleep(0.02)
+    assert _code(_insert(server)) is None  # another one passes
+    assert _ask(server, "SELECT count() FROM t").text == "1\n"
+    requests.delete(f"{server.address}/_fault", timeout=5)
+    thread.join()
+    assert (codes, _ask(server, "SELECT count() FROM t").text) == ([None], "2\n")
+
+
 def test_faults_are_shown_taken_back_and_checked(server: ClickHouse) -> None:
     _fault(server, {"code": 242})
     assert _code(_insert(server)) == "242"

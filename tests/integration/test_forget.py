@@ -20,7 +20,8 @@ from tests.whole import Whole, whole
 
 PLAYER = 'zoë-1815 "quoted"'
 OTHER = "p1"
-MARKS = (PLAYER, json.dumps(PLAYER)[1:-1], "dev-zoe", "203.0.113.77", "Zoe's browser", "clk-zoe")
+ESCAPED = [json.dumps(PLAYER, ensure_ascii=ascii)[1:-1] for ascii in (True, False)]
+MARKS = (PLAYER, *ESCAPED, "dev-zoe", "203.0.113.77", "Zoe's browser", "clk-zoe")
 SUMS = {
     "ggr": "SELECT * FROM ggr_daily ORDER BY ALL",
     "players": "SELECT day, tenant, currency, bets, stake, payout, ggr, deposits, withdrawals, sessions, active_seconds"
