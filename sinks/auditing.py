@@ -17,6 +17,7 @@ from clickhouse_connect.driver.client import Client
 from runtime.forgotten import Forgotten
 from runtime.kafka import Log, LogReader
 from runtime.positions import Offsets, Positions
+from runtime.schemas_topic import follow
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
 from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
@@ -106,13 +107,16 @@ class Audit:
         }
 
     async def _differing(self, log: Log, ends: dict[int, int]) -> list[Difference]:
-        forgotten = Forgotten(self._bootstrap)
+        forgotten, schemas = Forgotten(self._bootstrap), follow(self._bootstrap)
         forgotten.table.start()
+        schemas.start()  # the log may have a newer release's events
         try:
             await forgotten.table.refresh(READ_LIMIT)
+            await schemas.refresh(READ_LIMIT)
             return await differing(self._kafka, self._client, log, ends, forgotten)
         finally:
             await forgotten.table.stop()
+            await schemas.stop()
 
     async def _derived(self, until: float) -> dict[str, int] | None:
         """Compared while nothing is on its way; None where that does not happen in time."""
