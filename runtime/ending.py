@@ -8,7 +8,7 @@ holds as long as Kafka is away, and what it gives up it tells nobody: whoever wa
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from aiokafka.errors import KafkaError
 
@@ -26,14 +26,29 @@ def cancelled() -> bool:
 
 async def end(client: Any) -> None:
     """Stops a consumer, a producer or an admin client and closes its connections; raises nothing."""
-    await _apart(client.stop() if hasattr(client, "stop") else client.close())
-    await _apart((client.client if hasattr(client, "client") else client._client).close())
+    try:
+        await _apart(client.stop() if hasattr(client, "stop") else client.close())
+    finally:  # though the caller be cancelled meanwhile
+        await _apart((client.client if hasattr(client, "client") else client._client).close())
 
 
 async def abandon(producer: Any) -> None:
-    """Ends a producer without waiting for what it holds: who awaits that gets a KafkaError. Raises nothing."""
-    producer._message_accumulator.fail_all(KafkaError("the producer is closed"))
+    """Ends a producer without waiting for what it holds: who awaits that gets a KafkaError. Raises nothing.
+
+    So does who waits within ``send_batch`` for a topic's metadata, which a closed client would never get.
+    """
+    closed = KafkaError("the producer is closed")
+    producer._message_accumulator.fail_all(closed)
     await end(producer)
+
+    def never() -> NoReturn:
+        raise closed
+
+    producer.client.force_metadata_update = never
+    awaited = producer.client._md_update_fut
+    if awaited is not None and not awaited.done():
+        awaited.set_exception(closed)
+        awaited.exception()  # nobody may be waiting
 
 
 async def _apart(ending: Coroutine[Any, Any, Any]) -> None:

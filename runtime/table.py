@@ -89,8 +89,10 @@ class Table:
                 await asyncio.sleep(RETRY)
             finally:
                 self._asker = None
-                await end(consumer)
-                await end(asker)
+                try:
+                    await end(consumer)
+                finally:  # though this be stopped meanwhile
+                    await end(asker)
 
     def _connection(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

@@ -71,3 +71,26 @@ def test_a_table_is_followed_again_whatever_its_clients_raise(monkeypatch: pytes
     monkeypatch.setattr(module, "RETRY", 0.01)
     monkeypatch.setattr(Table, "_connection", connection)
     asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_a_table_that_is_stopped_ends_both_of_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Client] = []
+
+    async def slowly() -> None:
+        await asyncio.sleep(0.05)
+
+    def connection(_: Table) -> Client:
+        made.append(Client(slowly))
+        return made[-1]
+
+    async def run() -> None:
+        table = Table("nowhere", "control.keys", lambda *_: None)
+        table.start()
+        await asyncio.sleep(0.02)
+        await table.stop()
+        await asyncio.sleep(0.2)
+
+    monkeypatch.setattr(module, "RETRY", 0)
+    monkeypatch.setattr(Table, "_connection", connection)
+    asyncio.run(run())
+    assert [client._client.closed for client in made] == [True, True]

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, ClassVar
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, RequestTimedOutError
 
 from runtime import producer as module
@@ -17,6 +18,8 @@ class Metadata:
 
 class Ended:
     """aiokafka's client within a producer."""
+
+    _md_update_fut = None
 
     async def close(self) -> None: ...
 
@@ -132,6 +135,32 @@ def test_what_waits_for_another_batch_of_a_failed_producer_is_told_too() -> None
         for waiting in (first, other):
             with pytest.raises(SendFailed):
                 await asyncio.wait_for(waiting, 5)
+        await outlet.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("silence", [0.2, 0.0])
+def test_what_waits_for_a_topics_metadata_is_told_too(monkeypatch: pytest.MonkeyPatch, silence: float) -> None:
+    """A closed client of aiokafka's gets no metadata any more, and does not say so to who waits for it."""
+    monkeypatch.setattr(module, "AIOKafkaProducer", AIOKafkaProducer)
+
+    async def silent(*_: Any) -> bool:
+        await asyncio.sleep(silence)
+        return False
+
+    async def run() -> None:
+        outlet = Outlet("127.0.0.1:1", 1)
+        made = outlet._producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1000)
+        monkeypatch.setattr(made.client, "_metadata_update", silent)
+        made.client._sync_task = asyncio.create_task(made.client._md_synchronizer())  # as start() does
+        batch = made.create_batch()
+        batch.append(key=None, value=b"v", timestamp=1)
+        waiting = asyncio.create_task(outlet.send(made, "t", 0, batch))
+        await asyncio.sleep(0.1)
+        outlet._drop(made, RequestTimedOutError())
+        with pytest.raises(SendFailed):
+            await asyncio.wait_for(waiting, 5)
         await outlet.stop()
 
     asyncio.run(run())
