@@ -173,7 +173,7 @@ def test_what_stands_in_the_way_is_one_sentence(stack: Stack, tmp_path: Path) ->
     assert (code, output.count("\n")) == (2, 1)
     assert "cannot be used" in output
 
-    code, output = stack.run("up", "--gateway-port", "no", "--workers", "0")
+    code, output = stack.run("up", "--gateway-port", "no", "--workers", "65")
     assert code == 2
     assert "gateway-port" in output
     assert "workers" in output
