@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaError
 
+from runtime.ending import end
 from schemas.topics import MAX_MESSAGE_BYTES
 
 Result = TypeVar("Result")
@@ -125,15 +127,17 @@ def read_all(bootstrap: str, topic: str) -> list[Any]:
 
 
 def in_step(bootstrap: str, replicas: int) -> bool:
-    """Whether every partition of every topic has so many replicas that have all its records."""
+    """Whether every partition of every topic has so many replicas that have all its records; not while none answers."""
 
     async def ask() -> bool:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
         try:
+            await admin.start()
             topics = await admin.describe_topics()
+        except KafkaError:
+            return False
         finally:
-            await admin.close()
+            await end(admin)
         return all(len(partition["isr"]) >= replicas for topic in topics for partition in topic["partitions"])
 
     return run(ask)
