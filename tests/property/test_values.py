@@ -128,7 +128,8 @@ def test_no_text_makes_more_than_a_value_error(text: str) -> None:
     "text",
     ["2024-01-15T10:30:00", "2024-01-15", "2024-01-15T10:30Z", "2024-01-15T10:30:00+0530", "2024-01-15 10:30:00Z",
      "2024-02-30T10:30:00Z", "2024-01-15T10:30:00Z ", "2024-01-15T24:00:00Z", "1899-12-31T23:59:59Z",
-     "20240115T103000Z", "1900-01-01T00:00:00+00:01", "2024-01-15T10:30:00,5Z", "٢٠٢٤-01-15T10:30:00Z"],
+     "20240115T103000Z", "1900-01-01T00:00:00+00:01", "2024-01-15T10:30:00+01:60", "2024-01-15T10:30:00,5Z",
+     "٢٠٢٤-01-15T10:30:00Z"],
 )  # fmt: skip
 def test_no_rfc_3339(text: str) -> None:
     with pytest.raises(ValueError):
@@ -142,6 +143,12 @@ def test_no_rfc_3339(text: str) -> None:
 )  # fmt: skip
 def test_iso_8601(text: str, seconds: int) -> None:
     assert values.iso_time(text) == seconds * 1000
+
+
+@pytest.mark.parametrize("text", ["2024-01-15T10:30:00+01:60", "20240115T103000-0199", "2024-01-15T10:30:00+24:00"])
+def test_an_offset_that_no_clock_has_is_no_iso_8601(text: str) -> None:
+    with pytest.raises(ValueError):
+        values.iso_time(text)
 
 
 def test_a_day_ahead_is_the_most() -> None:
