@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._url, self._headers, self._count = b"", {}, 0  # type: ignore[var-annotated]
         self._parsing: Incoming | None = None
         self._head_bytes = 0
+        self._large = False
         self._current: Incoming | None = None
         self._deaf = False
         self._paused = False
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._large = self._head_bytes + len(data) > self._server.settings.gateway_header_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -138,6 +140,7 @@ class Connection(asyncio.Protocol):
         if self._count > HEADERS:
             self._fault = 431
             raise OverflowError("too many headers")
+        value = value.rstrip(b" \t")  # the parser leaves the white space behind a value, which is no part of it
         try:
             self._headers[name.decode("latin-1").lower()] = value.decode()
         except UnicodeDecodeError:
@@ -146,6 +149,12 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if len(self._queue) >= PIPELINE:
             raise OverflowError("too many requests in a pipeline")
+        if (
+            self._large
+            and len(self._url) + sum(map(len, self._headers.values())) > self._server.settings.gateway_header_bytes
+        ):
+            self._fault = 431
+            raise OverflowError("too large a head")
         parser, headers, path = self._parser, self._headers, _path(self._url)
         if parser.should_upgrade():
             self._again = _without_upgrade(parser.get_method(), self._url, headers)

@@ -98,6 +98,14 @@ def test_a_pipeline_is_answered_in_order_one_at_a_time() -> None:
     serve(talk)
 
 
+def test_white_space_around_a_value_is_no_part_of_it() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/a", b"", "x-a: \t b c \t "))
+        assert (await answer(reader))[1]["x-seen"] == "b c"
+
+    serve(talk)
+
+
 def test_a_pipeline_without_end_is_cut_off() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(post("/", b"") * 2000)
@@ -199,6 +207,8 @@ def test_the_application_or_the_client_may_end_the_connection(path: str) -> None
         (b"GET / HTTP/1.1\r\n" + b"".join(b"x-%d: 1\r\n" % i for i in range(102)), b" 431 "),
         (b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000, b" 431 "),
         (b"GET /" + b"a" * 70_000, b" 431 "),
+        (post("/", b"", "x: " + "a" * 70_000), b" 431 "),
+        (post("/" + "a" * 70_000, b""), b" 431 "),
         (b"GET / HTTP/1.1\r\nHost:", b" 408 "),
         (b"", b""),
         (post("/", b"", "Content-Length: 5"), b" 400 "),
