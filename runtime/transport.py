@@ -1,4 +1,4 @@
-"""Faust's aiokafka transport, changed in three ways (notes in docs/design.md).
+"""Faust's aiokafka transport, changed in four ways (notes in docs/design.md).
 
 **Runs.** A stock consumer makes a message, four tasks and an event of every record. Here an agent gets one message per
 fetched run of one partition's records (``message.value`` is the list), which is worth a factor of ten.
@@ -9,6 +9,8 @@ commits past records in flight.
 
 **Lean records**, where asked for: what aiokafka's parser gives (``offset, timestamp, key, value, headers``), without a
 ConsumerRecord made of each, which takes as long as all else on the way from Kafka to an agent.
+
+**Short waits** in the broker, ``FETCH_WAIT``.
 """
 
 import asyncio
@@ -24,6 +26,12 @@ from faust.types import TP
 Run = list[Any]
 """Records (aiokafka.ConsumerRecord) of one partition with ascending offsets."""
 
+FETCH_WAIT = 50
+"""Milliseconds for which a broker holds back its answer to a fetch that finds nothing; Faust says 1,500.
+
+A broker is asked one thing at a time, and not for a partition whose last records nobody has taken yet. So records that
+come to such a partition wait until the others' fetch is over.
+"""
 
 _LEAN: set[asyncio.AbstractEventLoop] = set()
 """Loops whose consumers want lean records: a Faust consumer has a loop, in a thread, of its own."""
@@ -58,6 +66,15 @@ _ordinary_records = fetcher.PartitionRecords
 fetcher.PartitionRecords = _partition_records
 
 
+class _Thread(driver.AIOKafkaConsumerThread):
+    """Faust has no setting for how long a fetch may wait."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT
+        return consumer
+
+
 class BatchConsumer(driver.Consumer):
     """Delivers runs and commits what was settled."""
 
@@ -71,7 +88,7 @@ class BatchConsumer(driver.Consumer):
         self._held: set[TP] = set()
 
     def _new_consumer_thread(self) -> Any:
-        thread = super()._new_consumer_thread()
+        thread = _Thread(self, loop=self.loop, beacon=self.beacon)
         if self.transport.lean:
             _LEAN.add(thread.thread_loop)
         return thread
