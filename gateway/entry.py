@@ -6,8 +6,9 @@ limit, since only the body tells whose request it is.
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ import orjson
 from gateway import body as bodies
 from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
 from gateway.budget import Budget
+from gateway.columns import Columns
 from gateway.dialects.base import Accepted, Dialect, Event, Handler, Refusal, Request
 from gateway.idempotency import Index, Outcome
 from gateway.incoming import Incoming, TooSlow
@@ -237,15 +239,21 @@ class Entry:
 _encode_all = EVENT.batch_encoder("tenant", "dialect", "received_at")
 
 
-def _records(events: list[Event], partitions: int, trace: Headers) -> list[Record]:
+def _records(events: Sequence[Event], partitions: int, trace: Headers) -> list[Record]:
     """By dedup key; an event without one goes by its id, and its record has no key."""
-    records: list[Record] = []
-    for event, value in zip(events, _encode_all(events), strict=True):
-        dedup_key = event["dedup_key"]
-        key = None if dedup_key is None else dedup_key.encode()
-        partition = partition_of(event["event_id"] if key is None else key, partitions)
-        records.append((partition, key, value, event["received_at"], trace))
-    return records
+    if isinstance(events, Columns):
+        return list(map(_record, *events.records(), repeat(partitions), repeat(trace)))
+    return [
+        _record(event["dedup_key"], event["event_id"], event["received_at"], value, partitions, trace)
+        for event, value in zip(events, _encode_all(events), strict=True)
+    ]
+
+
+def _record(
+    dedup_key: str | None, event_id: bytes, received_at: int, value: bytes, partitions: int, trace: Headers
+) -> Record:
+    key = None if dedup_key is None else dedup_key.encode()
+    return partition_of(event_id if key is None else key, partitions), key, value, received_at, trace
 
 
 def _trace(headers: Mapping[str, str]) -> Headers:

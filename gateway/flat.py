@@ -13,6 +13,7 @@ from pydantic import BaseModel, PlainValidator
 from pydantic.fields import FieldInfo
 
 from gateway import values
+from gateway.columns import Column, Members, texts
 from gateway.dialects.base import Fault
 from gateway.shape import Shape
 
@@ -51,6 +52,23 @@ class Flat:
         except ValueError:
             return self.exactly(value)
         return (found, others, []) if found.keys() >= self._required else self.exactly(value)
+
+    def columns(self, members: Members) -> tuple[dict[str, Column], dict[str, Column]]:
+        """The fields and the other members of many events of one shape.
+
+        Raises ValueError where a field is missing or not plainly right, a null included.
+        """
+        found: dict[str, Column] = {}
+        others: dict[str, Column] = {}
+        for name, column in members.items():
+            take = self._takes.get(name)
+            if take is None:
+                others[name] = column
+            else:
+                found[name] = texts(column) if name in self._texts else list(map(take, column))
+        if not found.keys() >= self._required:
+            raise ValueError("a field is missing")
+        return found, others
 
     def exactly(self, value: dict[str, Any]) -> Flattened:
         """The same by pydantic alone."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway import values
+from gateway.columns import Column, Members, texts
 
 Read = Callable[[Any], Any]
 
@@ -74,6 +75,26 @@ class FreeForm:
             return self._choose(container, columns, received_at)
         if "event_time" in taken and values.ahead(taken["event_time"], received_at):
             return self._choose(container, columns, received_at)
+        columns.update(taken)
+        return rest
+
+    def columns(self, members: Members, columns: dict[str, Column], received_at: int) -> dict[str, Column]:
+        """`take` for the free-form parts of many events, all of one shape.
+
+        Raises ValueError where a member is unfit for its column, or several would fill one.
+        """
+        rest: dict[str, Column] = {}
+        taken: dict[str, Column] = {}
+        for name, column in members.items():
+            step = self._plan.get(name)
+            if step is None or step[0] in columns:
+                rest[name] = column
+            elif step[0] in taken:
+                raise ValueError("two members for one column")
+            else:
+                taken[step[0]] = texts(column) if step[1] is values.text else list(map(step[1], column))
+        if "event_time" in taken and values.ahead(max(taken["event_time"]), received_at):
+            raise ValueError("too far ahead")
         columns.update(taken)
         return rest
 

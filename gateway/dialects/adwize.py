@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway import jsontext
+from gateway.columns import Column, Members, members
 from gateway.dialects.base import Accepted, Dialect, Request, Route
 from gateway.dialects.description import IDEMPOTENCY_KEY, array_of, schema
 from gateway.drafts import Draft, Drafts
@@ -66,6 +67,17 @@ def read(value: dict[str, Any], received_at: int) -> Draft:
     return Draft(columns, beside(rest, {"source": event["source"], **others}), faults)
 
 
+def read_all(sent: Members, received_at: int) -> tuple[dict[str, Column], Members]:
+    """Events of one shape, ``data`` included, as canonical columns. Raises ValueError where one may have a fault."""
+    event, others = EVENT.columns(sent)
+    columns: dict[str, Column] = {"event_name": event["event_type"]}
+    rest = DATA.columns(members(event["data"]), columns, received_at)
+    envelope = {"source": event["source"], **others}
+    if not rest.keys().isdisjoint(envelope):
+        raise ValueError("a name is taken")
+    return columns, {**rest, **envelope}
+
+
 def pieces(request: Request) -> jsontext.Batch:
     """The body's events. Raises Malformed, Refusal."""
     return jsontext.read_array(request.body, BATCH)
@@ -74,7 +86,7 @@ def pieces(request: Request) -> jsontext.Batch:
 def accept(request: Request, batch: jsontext.Batch) -> Accepted:
     """The answer to a body that was taken to pieces."""
     drafts = Drafts.of(request, NAME)
-    events = drafts.all(batch, read)
+    events = drafts.all(batch, read, read_all, "data")
     return drafts.accepted(201, {"ingested": len(events)}, events)
 
 

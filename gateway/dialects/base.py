@@ -87,7 +87,7 @@ class Accepted:
 
     status: int
     body: bytes
-    events: list[Event] = field(default_factory=list)
+    events: Sequence[Event] = ()
     idempotency: Idempotency | None = None
 
 

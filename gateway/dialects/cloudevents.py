@@ -7,7 +7,7 @@ which no two events may share: they are its dedup key. An attribute that is null
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -127,7 +127,7 @@ def ingest(request: Request) -> Accepted:
     return _answer(drafts, [_binary(drafts, content_type, media_type)])
 
 
-def _answer(drafts: Drafts, events: list[Event]) -> Accepted:
+def _answer(drafts: Drafts, events: Sequence[Event]) -> Accepted:
     return drafts.accepted(202, {"accepted": len(events), "event_ids": ids(events)}, events)
 
 

@@ -4,13 +4,13 @@ Document: seeds/gamerebellion.txt; where it leaves something open, spec/dialects
 missing in identifiers and utm; members beside ``events`` in a batch are let pass and not kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from gateway import jsontext, values
-from gateway.dialects.base import Accepted, Dialect, Fault, Request, Route
+from gateway.dialects.base import Accepted, Dialect, Event, Fault, Request, Route
 from gateway.dialects.description import IDEMPOTENCY_KEY, Counted, array_of, schema
 from gateway.drafts import Draft, Drafts, ids
 from gateway.freeform import FreeForm, beside
@@ -141,7 +141,7 @@ def _fill(columns: dict[str, Any], **texts: str | None) -> None:
     columns.update((column, text) for column, text in texts.items() if text)
 
 
-def _counted(drafts: Drafts, events: list[dict[str, Any]]) -> Accepted:
+def _counted(drafts: Drafts, events: Sequence[Event]) -> Accepted:
     return drafts.accepted(200, {"accepted": len(events), "event_ids": ids(events)}, events)
 
 

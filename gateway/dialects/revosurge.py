@@ -4,11 +4,13 @@ Document: seeds/revosurge.txt; where it leaves something open, spec/dialects.md.
 that may be missing, "" count as missing; the text of an ip_address is not judged.
 """
 
+from itertools import repeat
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from gateway import jsontext, values
+from gateway.columns import Column, Members
 from gateway.dialects.base import Accepted, Dialect, Fault, Request, Route
 from gateway.dialects.description import IDEMPOTENCY_KEY, Counted, array_of, schema
 from gateway.drafts import Draft, Drafts, ids
@@ -116,6 +118,32 @@ def read(value: dict[str, Any], received_at: int) -> Draft:
     return Draft(columns, properties, faults)
 
 
+def read_all(members: Members, received_at: int) -> tuple[dict[str, Column], Members]:
+    """Events of one shape as canonical columns. Raises ValueError where one may have a fault."""
+    columns, properties = EVENT.columns(members)
+    names = columns["event_name"]
+    if any(field not in columns for name in set(names) for field in NEEDED.get(name, ())):
+        raise ValueError("a field is missing")
+    if values.ahead(max(columns["timestamp"]), received_at):
+        raise ValueError("too far ahead")
+    if not columns.keys().isdisjoint(_RESULT):
+        for result in zip(names, columns.get("bet_result", ()), columns.get("bet_result_amount", ()), strict=True):
+            if _result(dict(zip(("event_name", *_RESULT), result, strict=True)), _NONE):
+                raise ValueError("not a result of a bet")
+    columns["event_time"] = columns.pop("timestamp")
+    columns["player_id"] = columns.pop("client_user_id")
+    if "amount" in columns:
+        if any(map(_sign, repeat("amount"), columns["amount"], names, names)):
+            raise ValueError("a wrong sign")
+        columns["amount"] = list(map(to_bytes, columns["amount"]))
+    if "bet_result_amount" in columns:
+        columns["bet_result_amount"] = list(map(to_bytes, columns["bet_result_amount"]))
+    return columns, properties
+
+
+_NONE: frozenset[str] = frozenset()
+
+
 def _rules(found: dict[str, Any], faulty: frozenset[str], received_at: int) -> list[Fault]:
     """The rules between fields; a field that is faulty by itself is not told of again."""
     name, time, amount = found.get("event_name", ""), found.get("timestamp"), found.get("amount")
@@ -167,7 +195,7 @@ def single(request: Request) -> Accepted:
 def batch(request: Request) -> Accepted:
     """POST /v2/s2s/batch."""
     drafts = Drafts.of(request, NAME, by_content=True)
-    events = drafts.all(jsontext.read_array(request.body, BATCH), read)
+    events = drafts.all(jsontext.read_array(request.body, BATCH), read, read_all)
     return drafts.accepted(200, {"accepted": len(events), "event_ids": ids(events)}, events)
 
 

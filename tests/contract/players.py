@@ -1,7 +1,7 @@
 """The dialects' handlers, played to without a server."""
 
-from collections.abc import Awaitable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -43,7 +43,7 @@ class Handlers:
 
     tenant: str = "acme"
     now: int = 1_767_225_600_000  # 2026-01-01
-    events: list[Event] = field(default_factory=list)
+    events: Sequence[Event] = ()
     accepted: Accepted | None = None
     dialect: str = ""
     """Whose the last request was."""
@@ -66,7 +66,7 @@ class Handlers:
                 break
         else:
             self.dialect = dialect.name
-        self.events, self.accepted = [], None
+        self.events, self.accepted = (), None
         try:
             answer = handle(request)
             self.accepted = await answer if isinstance(answer, Awaitable) else answer

@@ -22,7 +22,7 @@ The same recordings are played to the dialects' handlers (test_recordings.py) an
 import base64
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -185,7 +185,7 @@ def _plain(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def check_events(recording: Recording, events: list[dict[str, Any]], scene: Scene) -> None:
+def check_events(recording: Recording, events: Sequence[dict[str, Any]], scene: Scene) -> None:
     """Asserts the recorded canonical events; ``events`` are the records, in the order sent."""
     assert len(events) == len(recording.events), f"{recording}: {len(events)} events"
     for index, (expected, event) in enumerate(zip(recording.events, events, strict=True)):
