@@ -19,8 +19,14 @@ from sinks.trace import Step, Tracer
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("id", metavar="ID", help="event_id, idempotency key or transaction_id")
+    parser.add_argument("id", metavar="ID", type=_id, help="event_id, idempotency key or transaction_id")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an id has at least one character")
+    return text
 
 
 def run(settings: Settings, id: str, json: bool = False) -> int:

@@ -46,9 +46,11 @@ WHERE position(payload, {id:String}) > 0 OR ({hex:String} != '' AND position(pay
     OR (ingest_partition, ingest_offset) IN {places:Array(Tuple(UInt32, UInt64))}
 ORDER BY timestamp LIMIT {most:UInt32}
 """
-_REJECTIONS = """
+_REJECTIONS = r"""
 SELECT received_at, tenant, dialect, route, status, errors, detail FROM rejections
-WHERE position(body, {id:String}) > 0 ORDER BY received_at LIMIT {most:UInt32}
+WHERE position(body, {id:String}) > 0
+    AND match(body, concat('(^|[^\\w-])', regexpQuoteMeta({id:String}), '($|[^\\w-])'))
+ORDER BY received_at LIMIT {most:UInt32}
 """
 _BETS = """
 SELECT tenant, bet_id, status, pattern, toString(stake) AS stake, toString(payout) AS payout, anomalies, placed_at,

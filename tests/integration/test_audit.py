@@ -17,9 +17,9 @@ from runtime.agent import Record
 from runtime.letters import dead_letter
 from runtime.settings import load
 from schemas import money
-from schemas.keys import uuid_text
-from schemas.registry import EVENT
-from schemas.topics import DEAD_LETTERS, INGEST_EVENTS
+from schemas.keys import uuid7_bytes, uuid_text
+from schemas.registry import EVENT, REJECTION
+from schemas.topics import DEAD_LETTERS, INGEST_EVENTS, REJECTIONS
 from sinks.audit import CHECKED
 from tests import servers
 from tests.events import event
@@ -318,6 +318,29 @@ def test_trace_tells_every_stage(stack: Stack) -> None:
     assert "with another payload" in printed
     code, _, printed = stack.command("trace", "' OR 1 --")
     assert (code, "nothing bears the id" in printed) == (1, True)
+
+
+def test_a_rejection_bears_an_id_that_its_body_holds_as_a_word(stack: Stack) -> None:
+    for body in (
+        b'{"transaction_id":"word-10"}',
+        b'{"transaction_id":"word.1","amount":"x"}',
+        b"{word-1: \xff",
+        b"word-12",
+    ):
+        refused = {
+            "rejection_id": uuid7_bytes(), "received_at": 1_767_225_600_000, "tenant": "acme", "dialect": "revosurge",
+            "route": "POST", "status": 400, "errors": "[]", "detail": body.decode("latin-1"), "body": body,
+            "request_id": "r",
+        }  # fmt: skip
+        produce_records(stack.kafka, [(REJECTIONS.name, 0, b"k", REJECTION.encode(refused), [])])
+    until(lambda: stack.command("trace", "word-12", "--json")[1]["steps"], 30)
+    for wanted, told in (
+        ("word-1", ["{word-1: \xff"]),
+        ("word.1", ['{"transaction_id":"word.1","amount":"x"}']),
+        ("ord-1", []),
+    ):
+        code, found, _ = stack.command("trace", wanted, "--json")
+        assert (code, [step["row"]["detail"] for step in found["steps"]]) == (0 if told else 1, told)
 
 
 def test_trace_of_an_event_shows_its_own_bet(stack: Stack) -> None:
