@@ -289,8 +289,17 @@ def _nothing(*_: Any) -> None:
     """An agent that prepares and closes nothing."""
 
 
-def _never(*_: Any) -> bool:
-    return False
+@dataclass(frozen=True)
+class Ageing:
+    """When an entry of the state can have no effect any more, so that it may be removed, at any time or never."""
+
+    horizon: Callable[[Marker], int]
+    """Entries whose time is before this have none. Milliseconds; NEVER as long as that can't be said."""
+    time: Callable[[bytes, bytes], int]
+    """An entry's time, from key and value. Milliseconds."""
+
+
+NEVER = -1 << 63
 
 
 @dataclass(frozen=True)
@@ -305,7 +314,7 @@ class Agent:
     """Of the logic. A worker refuses state that another version wrote."""
     close: Callable[[State, Emit], None] = field(default=_nothing)
     """Called behind a batch's last step, to set rows from ``emit.scratch``."""
-    expired: Callable[[bytes, bytes, Marker], bool] = field(default=_never)
-    """Whether an entry can have no effect any more, so that it may be removed at any time, or never."""
+    ageing: Ageing | None = None
+    """None: its state stays for ever."""
     retention: int | None = None
     """Milliseconds for which the changelog is kept; None: its owner truncates it, since the state does not age."""

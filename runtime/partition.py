@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from runtime.agent import Agent
+from runtime.agent import NEVER, Agent
 from runtime.changelog import CARRIED, Change, ChangelogError, Group, Marker, Reader, encode
 from runtime.kafka import Log, Logs
 from runtime.producer import Outbox, Outlet
@@ -26,7 +26,7 @@ from runtime.store import OFFSET, RESERVED, Caches, StateDamaged, Store
 log = logging.getLogger(__name__)
 
 ROUND = 600_000
-"""Milliseconds of stream time between two rounds of looking for what has expired."""
+"""Milliseconds of stream time, at least, between two rounds of looking for what has expired."""
 PACE = 2
 """Entries looked at for each record read: fewer, and what has expired would outnumber what has not."""
 OBJECTS = 4096
@@ -59,6 +59,8 @@ class PartitionState:
         self._reader = Reader()
         self._from_start = False
         self._sweep_from, self._rested = b"", 0
+        self._oldest = self._unswept = NEVER
+        """Time of the oldest entry that the last round left, and that the one under way has left so far."""
 
     async def open(self, kafka: Logs, input_log: int, rebuild: bool = False) -> Marker:
         """Brings the state up to the changelog's end and returns how far the input is applied.
@@ -197,23 +199,33 @@ class PartitionState:
     def sweep(self, read: int) -> None:
         """Looks at the next few entries, for so many records ``read``, and removes those that have expired.
 
-        A round over all of them begins once stream time is ``ROUND`` past the last one's end.
+        A round over all of them begins once the horizon is past the oldest that the last one saw, and stream time is
+        ``ROUND`` past its end.
         """
         assert self.store is not None
-        if self.marker.clock < self._rested:
+        ageing, clock = self.agent.ageing, self.marker.clock
+        if ageing is None:
             return
-        expired, budget = self.agent.expired, PACE * read
-        gone, last = [], None
-        for key, value in self.store.scan(self._sweep_from, b"\xff" * 64):
-            last = key
-            if not key.startswith(RESERVED) and expired(key, value[OFFSET:], self.marker):
-                gone.append(key)
-            budget -= 1
-            if not budget:
-                break
-        self._sweep_from = last + b"\x00" if last is not None and not budget else b""
+        horizon, time_of = ageing.horizon(self.marker), ageing.time
         if not self._sweep_from:
-            self._rested = self.marker.clock + ROUND
+            if horizon <= self._oldest or clock < self._rested:
+                return
+            self._unswept = clock  # what is put from now on may be behind the round: it is about as old as this
+        oldest, gone = self._unswept, []
+        found = self.store.entries(self._sweep_from, PACE * read)
+        for key, value in found:
+            if key.startswith(RESERVED):
+                continue
+            time = time_of(key, value[OFFSET:])
+            if time < horizon:
+                gone.append(key)
+            elif time < oldest:
+                oldest = time
+        self._unswept = oldest
+        if len(found) == PACE * read:
+            self._sweep_from = found[-1][0] + b"\x00"
+        else:
+            self._sweep_from, self._rested, self._oldest = b"", clock + ROUND, oldest
         if gone:
             self.store.forget(gone)
 

@@ -16,7 +16,7 @@ import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,6 +81,9 @@ class MemoryStore(Store):
 
     def get(self, key: bytes) -> bytes | None:
         return self._data.get(key)
+
+    def entries(self, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        return list(islice(self.scan(start, b"\xff" * 64), count))
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, self._data[key]) for key in sorted(self._data) if start <= key < stop and key != META])

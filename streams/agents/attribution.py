@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from runtime.agent import Agent, Emit, State
+from runtime.agent import NEVER, Ageing, Agent, Emit, State
 from runtime.changelog import Marker
 from runtime.origin import PACKED, packed_coordinates
 from runtime.settings import Settings
@@ -133,14 +133,15 @@ class Attributor:
         for name, received in emit.scratch.items():
             state.meta[name] = max(received, state.meta.get(name, received))
 
-    def expired(self, key: bytes, _: bytes, marker: Marker) -> bool:
-        """Whether neither a conversion nor a touch that still comes can have to do with the entry."""
-        if RECEIVED not in marker.meta:
-            return False
-        horizon: int = marker.meta[RECEIVED] - UNDER_WAY - self._lateness
+    def horizon(self, marker: Marker) -> int:
+        """Neither a conversion nor a touch may still come that happened before this."""
+        return int(marker.meta[RECEIVED]) - UNDER_WAY - self._lateness if RECEIVED in marker.meta else NEVER
+
+    def matters(self, key: bytes, _: bytes) -> int:
+        """Time of the last event that could have to do with the entry."""
         if key[HASH : HASH + 1] == GOAL:
-            return time_of(key[HASH + 1 :]) < horizon
-        return time_of(key[HASH + 1 + len(ANY) :]) < horizon - self._window
+            return time_of(key[HASH + 1 :])
+        return time_of(key[HASH + 1 + len(ANY) :]) + self._window
 
 
 class Link:
@@ -253,7 +254,7 @@ def make(window: int, lateness: int) -> Agent:
         outputs=(ATTRIBUTIONS,),
         version=2,
         close=attributor.close,
-        expired=attributor.expired,
+        ageing=Ageing(attributor.horizon, attributor.matters),
         retention=window + lateness + UNDER_WAY + DAY,
     )
 

@@ -9,8 +9,7 @@ State: event_id (for an event with a key, the UUIDv5 of that key) -> first sight
 import struct
 from typing import Any
 
-from runtime.agent import Agent, Emit, State
-from runtime.changelog import Marker
+from runtime.agent import Ageing, Agent, Emit, State
 from runtime.origin import ingest_coordinates
 from runtime.settings import Settings
 from schemas.registry import EVENT, REPEAT
@@ -45,17 +44,19 @@ def make(window: int) -> Agent:
         if bet_key:
             emit.record(WAGERS, bet_key, value)
 
-    def expired(_: bytes, value: bytes, marker: Marker) -> bool:
-        return len(value) == _FIRST.size and marker.clock - _FIRST.unpack(value)[3] > window
-
     return Agent(
         name="dedup",
         source=INGEST_EVENTS,
         step=step,
         outputs=(EVENTS, WAGERS, DUPLICATES, CONFLICTS),
-        expired=expired,
+        ageing=Ageing(lambda marker: marker.clock - window, _sighted),
         retention=window + INGEST_RETENTION + DAY,
     )
+
+
+def _sighted(_: bytes, value: bytes) -> int:
+    """Stream time of the first sighting."""
+    return int(_FIRST.unpack(value)[3])
 
 
 def _place(record: Any, state: State, emit: Emit) -> tuple[int, int, int]:

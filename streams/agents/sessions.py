@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
 
-from runtime.agent import Agent, Emit, State
+from runtime.agent import NEVER, Ageing, Agent, Emit, State
 from runtime.changelog import Marker
 from runtime.origin import PLACE, packed_coordinates
 from runtime.settings import Settings
@@ -104,17 +104,20 @@ class Sessionizer:
             row = (session_id, *before, False, *touched.session.row(self._gap, assigned), *after)
             emit.encoded_row(SESSIONS, identity, session_id, _encode(row), offset)
 
-    def expired(self, entry: bytes, value: bytes, marker: Marker) -> bool:
-        """Whether an entry is older than any event that may still come."""
+    def horizon(self, marker: Marker) -> int:
+        """No event may still come that is as old as this, or has to do with one that is."""
         seen = marker.meta.get("received")
         if not seen:
-            return False
+            return NEVER
         oldest = max(seen.values()) - INGEST_RETENTION  # what lags by more is gone from ingest.events
         if len(seen) >= self._sources:
             oldest = max(oldest, min(seen.values()))
-        horizon = oldest - self._lateness - self._gap - MARGIN
-        latest = time_of(entry[HASH + 1 :]) if entry[HASH : HASH + 1] == EVENT_ENTRY else time_of(value)
-        return bool(latest < horizon)
+        return int(oldest - self._lateness - self._gap - MARGIN)
+
+
+def _latest(entry: bytes, value: bytes) -> int:
+    """Time of an event, or of a session's last one."""
+    return time_of(entry[HASH + 1 :]) if entry[HASH : HASH + 1] == EVENT_ENTRY else time_of(value)
 
 
 def _id(identity: bytes, session: Session) -> bytes:
@@ -134,7 +137,7 @@ def make(gap: int, lateness: int, sources: int) -> Agent:
         outputs=(SESSIONS,),
         version=2,
         close=sessionizer.close,
-        expired=sessionizer.expired,
+        ageing=Ageing(sessionizer.horizon, _latest),
         retention=lateness + gap + INGEST_RETENTION + DAY,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtime.agent import NEVER
 from runtime.changelog import Marker
 from runtime.scenario import LOSE_DISK, RESTART, TAKEOVER, ZOMBIE, Fault, crash, play
 from streams.agents import attribution, dedup, touches
@@ -139,7 +140,8 @@ def test_each_row_says_what_caused_it() -> None:
 
 def test_state_ages() -> None:
     """A conversion outlives what may be on its way to it; a touch outlives that by the window."""
-    agent = agents()[2]
+    ageing = agents()[2].ageing
+    assert ageing is not None
     run = play(agents(), [touch("click", 0, campaign="x", **PLAYER), conversion(**PLAYER)])
     entries = dict(run.state("attribution", 0))
     assert len(entries) == 3  # the click among all and among its campaign's, and the conversion
@@ -147,7 +149,7 @@ def test_state_ages() -> None:
 
     def left(received: int) -> int:
         marker = Marker(meta={attribution.RECEIVED: received})
-        return sum(not agent.expired(key, value, marker) for key, value in entries.items())
+        return sum(ageing.time(key, value) >= ageing.horizon(marker) for key, value in entries.items())
 
-    assert not any(agent.expired(key, value, Marker()) for key, value in entries.items())
+    assert ageing.horizon(Marker()) == NEVER
     assert [left(behind), left(behind + 1), left(behind + WEEK), left(behind + WEEK + 1)] == [3, 2, 2, 0]
