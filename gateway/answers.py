@@ -12,8 +12,8 @@ CLOSE: Header = ("connection", "close")
 NOT_FOUND = b'{"detail":"Not Found"}'
 NOT_ALLOWED = b'{"detail":"Method Not Allowed"}'
 FAULT = b'{"detail":"Internal Server Error"}'
-UNAUTHORIZED = b'{"detail":"Invalid or missing API key"}'
-FORBIDDEN = b'{"detail":"This API key is revoked, or may not use this API"}'
+UNAUTHORIZED = "Invalid or missing API key"
+FORBIDDEN = "This API key is revoked, or may not use this API"
 UNAVAILABLE = b'{"detail":"The event could not be stored now. Retry with backoff"}'
 DRAINING = b'{"detail":"This server is shutting down. Retry"}'
 
@@ -31,11 +31,11 @@ class Denied(Refusal):
     """401 or 403: the key decides, whatever else the request holds."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(status, "API key")
+        super().__init__(status, UNAUTHORIZED if status == 401 else FORBIDDEN)
 
     def body(self) -> bytes:
-        """The documented text."""
-        return UNAUTHORIZED if self.status == 401 else FORBIDDEN
+        """The documented text alone."""
+        return b'{"detail":"%s"}' % self.detail.encode()
 
 
 class Limited(Refusal):
