@@ -3,9 +3,9 @@
 dedup: our first hop, with exactness and changelog, against the same job on Quix Streams and Kafka Streams. worker:
 dedup, pairing and sessions with all of their outputs on realistic traffic, against Quix Streams' dedup alone; and all
 five of our agents, for comparison. Everybody reads one filled topic, keyed by the dedup key, with 5 % repeats, on one
-process and thread of its own. The peers run in turn with ours, so that a noisy machine is noisy for all, and medians
-are compared; beside the rates stand CPU seconds per million events of the whole process, start included, which hold
-still where time does not.
+process and thread of its own; ours also with as many workers as there are cores, which is how it is run. The peers run
+in turn with ours, so that a noisy machine is noisy for all, and medians are compared; beside the rates stand CPU
+seconds per million events of the whole process, start included, which hold still where time does not.
 
 Quix Streams needs an environment of its own, Kafka Streams a JDK and Maven; what is not there is left out, and said so.
 """
@@ -43,6 +43,7 @@ LIMIT = 300
 """Seconds for one run."""
 TARGETS = {"quix": 4.0, "kafka streams, exactly once": 1.5, "kafka streams, at least once": 1.2}
 WORKER = "dedup,pairing,sessions"
+WORKERS = max(2, os.cpu_count() or 2)
 WORKER_TARGET = 1.0
 
 Traffic = Callable[[random.Random, int], dict[str, Any]]
@@ -134,12 +135,11 @@ class Arena:
         run(drop)
         self._create()
 
-    def ours(self, which: str) -> tuple[float, float]:
+    def ours(self, which: str, workers: int = 1) -> tuple[float, float]:
         """(events/s, CPU seconds per million) of one run."""
         self.renew()
-        return self._run(
-            [sys.executable, "-m", "bench.streams.ours", self.kafka, str(self._events), which, str(PARTITIONS)]
-        )
+        command = [sys.executable, "-m", "bench.streams.ours", self.kafka, str(self._events), which, str(PARTITIONS)]
+        return self._run(command + ([str(workers)] if workers > 1 else []))
 
     def peer(self, peer: Peer) -> tuple[float, float]:
         """The same for a peer."""
@@ -204,12 +204,14 @@ def main() -> int:
     if chosen.only != "worker":
         with arena(chosen.events, plain) as field:
             runs = {"sluice dedup": lambda: field.ours("dedup")}
+            runs |= {f"sluice dedup, {WORKERS} workers": lambda: field.ours("dedup", WORKERS)}
             runs |= {peer.name: lambda peer=peer: field.peer(peer) for peer in rivals}  # type: ignore[misc]
             ratios = compare("dedup", runs, chosen.rounds)
         missed += [name for name, least in TARGETS.items() if ratios.get(name, least) < least]
     if chosen.only != "dedup":
         with arena(chosen.events, realistic) as field:
             runs = {"sluice worker": lambda: field.ours(WORKER), "sluice, all five agents": lambda: field.ours("all")}
+            runs |= {f"sluice, {WORKERS} workers": lambda: field.ours(WORKER, WORKERS)}
             runs |= {p.name: lambda p=p: field.peer(p) for p in rivals if p.name == "quix"}  # type: ignore[misc]
             ratios = compare("worker", runs, chosen.rounds)
         missed += ["worker against quix"] if ratios.get("quix", WORKER_TARGET) < WORKER_TARGET else []
