@@ -120,14 +120,13 @@ class _Attempt:
         """Records whose steps have succeeded."""
 
     def run(self, records: list[Any]) -> Result:
-        state, step, emit = self._state, self._agent.step, self._emit
+        state, step, emit, enter = self._state, self._agent.step, self._emit, self._enter
         dropped = 0
-        for record in records:
-            if self._enter(record):
+        for self.handled, record in enumerate(records):
+            if enter(record):
                 step(record, state, emit)
             else:
                 dropped += 1
-            self.handled += 1
         self.handled = 0  # what fails from here on is nobody's in particular
         self._agent.close(state, emit)
         state.close()

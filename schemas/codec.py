@@ -80,11 +80,11 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             raise DecodeError("a number of more than 64 bits")
 
 
-_SHORT = [0 if n & 1 or n > 127 else (n >> 1) + 1 for n in range(256)]
+SHORT = [0 if n & 1 or n > 127 else (n >> 1) + 1 for n in range(256)]
 """By its first byte, the bytes of a text and of its length; 0 where the length takes more than that byte."""
 
 
-def _long_text(data: bytes, at: int) -> tuple[int, int]:
+def long_text(data: bytes, at: int) -> tuple[int, int]:
     """Where a text begins and ends whose length stands at ``at``. Raises IndexError, DecodeError."""
     n, at = read_varint(data, at)
     if n < 0:
@@ -296,7 +296,7 @@ def compile_decoder(
     values = [f"v{index[name]}" if name in present else f"DEFAULTS[{name!r}]" for name in wanted]
     lines.append(f"    return ({', '.join(values)},)")
     names = {
-        "DecodeError": DecodeError, "read_varint": read_varint, "SHORT": _SHORT, "long_text": _long_text,
+        "DecodeError": DecodeError, "read_varint": read_varint, "SHORT": SHORT, "long_text": long_text,
         "from_bytes": int.from_bytes,
         "NAME": schema["name"], "DEFAULTS": dict(defaults),
     }  # fmt: skip

@@ -19,27 +19,31 @@ from schemas.topics import CONFLICTS, DAY, DUPLICATES, EVENTS, INGEST_EVENTS, IN
 _FIRST = struct.Struct(">qIqq16s")
 """log, partition and offset of the first sighting; stream time then; fingerprint."""
 
-_REPEATED = (
+# In the order of a repeat's schema; between the last two stand the coordinates.
+_read_repeated = EVENT.reader(
     "tenant", "dialect", "dedup_key", "event_id", "event_name", "transaction_id", "idempotency_key", "player_id",
-    "event_time", "received_at", "payload",
+    "event_time", "received_at", "payload", text=False,
 )  # fmt: skip
-_read_repeated = EVENT.reader(*_REPEATED)
+_encode_repeat = REPEAT.row_encoder()
 
 
 def make(window: int) -> Agent:
     """The agent, for a window in milliseconds."""
+    pack = _FIRST.pack
 
     def step(record: Any, state: State, emit: Emit) -> None:
         value = record.value
         event_id, fingerprint, keyed, identity, bet_key = route(value)
         if keyed:
+            # Where it stands in ingest.events; a replayed one where it stood at first.
+            place = (state.log, state.partition, state.offset) if emit.cause is None else ingest_coordinates(emit.cause)
             seen = state.get(event_id)
             if seen is not None:
                 first = _FIRST.unpack(seen)
                 if state.clock - first[3] <= window:
-                    _repeat(record, state, emit, first, fingerprint)
+                    _repeat(record, place, emit, first, fingerprint)
                     return
-            state.put(event_id, _FIRST.pack(*_place(record, state, emit), state.clock, fingerprint))
+            state.put(event_id, pack(*place, state.clock, fingerprint))
         emit.record(EVENTS, identity or event_id, value)
         if bet_key:
             emit.record(WAGERS, bet_key, value)
@@ -59,22 +63,11 @@ def _sighted(_: bytes, value: bytes) -> int:
     return int(_FIRST.unpack(value)[3])
 
 
-def _place(record: Any, state: State, emit: Emit) -> tuple[int, int, int]:
-    """Where the event stands in ingest.events; a replayed one where it stood at first."""
-    if emit.cause is not None:
-        return ingest_coordinates(emit.cause)
-    return state.log, state.partition, record.offset
-
-
-def _repeat(record: Any, state: State, emit: Emit, first: tuple[Any, ...], fingerprint: bytes) -> None:
+def _repeat(record: Any, place: tuple[int, int, int], emit: Emit, first: tuple[Any, ...], fingerprint: bytes) -> None:
     same = fingerprint == first[4]
-    repeat: dict[str, Any] = dict(zip(_REPEATED, _read_repeated(record.value), strict=True))
-    if same:
-        repeat["payload"] = None
-    names = ("ingest_log", "ingest_partition", "ingest_offset")
-    repeat |= zip(names, _place(record, state, emit), strict=True)
-    repeat |= dict(zip(("first_ingest_log", "first_ingest_partition", "first_ingest_offset"), first, strict=False))
-    emit.record(DUPLICATES if same else CONFLICTS, record.key, REPEAT.encode(repeat))
+    *event, payload = _read_repeated(record.value)
+    repeat = (*event, *place, *first[:3], None if same else payload)
+    emit.record(DUPLICATES if same else CONFLICTS, record.key, _encode_repeat(repeat))
 
 
 def agent(settings: Settings) -> Agent:
