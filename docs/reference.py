@@ -45,7 +45,7 @@ def settings() -> str:
         "# Settings",
         "",
         "A value comes from a flag, else from the environment, else from a `.env` file in the current folder, else",
-        "from what `sluice up` was started with in the same data folder, else it is the default. The variable of a",
+        "from the `sluice up` that is running on the same data folder, else it is the default. The variable of a",
         "setting is `SLUICE_` and its name in capitals (`SLUICE_GATEWAY_PORT`), its flag `--` and its name with dashes",
         "(`--gateway-port`). A wrong value stops the start, with every fault at once. Durations are in seconds, sizes",
         "in bytes.",
