@@ -51,9 +51,13 @@ class Session:
         self._connection = connection
 
     def set(self, settings: Mapping[str, str]) -> None:
-        """Applies settings, by the engine's own rules: an unknown one, or one that is read-only now, is refused."""
-        for name, value in settings.items():
-            self._run(f"SET {identifier(name)} = {literal(value)}", "Null", {})
+        """Applies settings, by the engine's own rules: an unknown one, or one that is read-only now, is refused.
+
+        In one statement, since each takes a fifth of a millisecond, and an insert has ten.
+        """
+        if settings:
+            given = ", ".join(f"{identifier(name)} = {literal(value)}" for name, value in settings.items())
+            self._run(f"SET {given}", "Null", {})
 
     def use(self, database: str) -> None:
         """The database of unqualified names."""
