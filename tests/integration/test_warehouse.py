@@ -225,6 +225,17 @@ def test_a_property_that_looks_like_a_date_stays_the_text_that_was_sent(found: W
     assert found.rows(sql, n=record.offset) == [{"properties": sent, "at": sent["at"]}]
 
 
+def test_an_insert_makes_one_file(found: Warehouse) -> None:
+    assert found.store([an_event()]) == []
+    sql = "SELECT part_storage_type FROM system.parts WHERE database = currentDatabase() AND table = 'events_rows'"
+    assert {row["part_storage_type"] for row in found.rows(sql)} == {"Packed"}
+    sql = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+    seldom = {"agent_epochs_rows"}
+    for name in {table.name for feed in found.feeds.values() for table in feed.tables} - seldom:
+        ((engine,),) = found.client.query(sql, parameters={"name": name}).result_rows
+        assert "min_bytes_for_full_part_storage = 10485760, min_bytes_for_wide_part = 33554432" in engine, name
+
+
 def test_deep_json_can_be_stored(found: Warehouse) -> None:
     deep = '{"a":' * 63 + "1" + "}" * 63
     wide = '{"a":' + "[" * 62 + "1" + "]" * 62 + "}"
