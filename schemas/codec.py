@@ -47,7 +47,9 @@ def varint(value: int) -> bytes:
     value = value << 1 if value >= 0 else ~(value << 1)
     if value < 16384:
         return _LAST[value]
-    if 1 << 28 <= value < 1 << 42:  # every time of our days, in milliseconds
+    if value < 1 << 28:  # nearly every offset
+        return _MORE[value & 16383] + _LAST[value >> 14]
+    if value < 1 << 42:  # every time of our days, in milliseconds
         return _MORE[value & 16383] + _MORE[value >> 14 & 16383] + _LAST[value >> 28]
     out = _MORE[value & 16383]
     value >>= 14
