@@ -241,12 +241,12 @@ _encode_all = EVENT.batch_encoder("tenant", "dialect", "received_at")
 
 def _records(events: Sequence[Event], partitions: int, trace: Headers) -> list[Record]:
     """By dedup key; an event without one goes by its id, and its record has no key."""
-    if isinstance(events, Columns):
-        return list(map(_record, *events.records(), repeat(partitions), repeat(trace)))
     if len(events) == 1:
         event = events[0]
         value = EVENT.encode(event)
         return [_record(event["dedup_key"], event["event_id"], event["received_at"], value, partitions, trace)]
+    if isinstance(events, Columns):
+        return list(map(_record, *events.records(), repeat(partitions), repeat(trace)))
     return [
         _record(event["dedup_key"], event["event_id"], event["received_at"], value, partitions, trace)
         for event, value in zip(events, _encode_all(events), strict=True)

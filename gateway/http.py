@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from math import inf
 from typing import Any
@@ -142,9 +143,9 @@ class Connection(asyncio.Protocol):
             raise OverflowError("too many headers")
         value = value.rstrip(b" \t")  # the parser leaves the white space behind a value, which is no part of it
         try:
-            self._headers[name.decode("latin-1").lower()] = value.decode()
+            self._headers[_name(name)] = value.decode()
         except UnicodeDecodeError:
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self._headers[_name(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if len(self._queue) >= PIPELINE:
@@ -194,13 +195,14 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, incoming: Incoming, answer: Answer) -> None:
         close = CLOSE in answer.headers or not incoming.keep_alive or not incoming.body.done
-        head = [_LINES[answer.status], self._server.date()]
-        head += [f"{name}: {value}\r\n" for name, value in answer.headers]
+        head = _LINES[answer.status] + self._server.date()
+        for name, value in answer.headers:
+            head += f"{name}: {value}\r\n"
         if close and CLOSE not in answer.headers:
-            head.append("connection: close\r\n")
-        head.append(f"content-length: {len(answer.body)}\r\n\r\n")
+            head += "connection: close\r\n"
+        head += f"content-length: {len(answer.body)}\r\n\r\n"
         body = b"" if incoming.method == "HEAD" else answer.body
-        self._transport.write("".join(head).encode("latin-1", "replace") + body)
+        self._transport.write(head.encode("latin-1", "replace") + body)
         if close:
             self._leave(incoming.body.done)
             return
@@ -364,6 +366,13 @@ def _without_upgrade(method: bytes, url: bytes, headers: Mapping[str, str]) -> b
     return method + b" " + url + b" HTTP/1.1\r\n" + "\r\n".join(kept).encode() + b"\r\n\r\n"
 
 
+@lru_cache(256)
+def _name(name: bytes) -> str:
+    """A header's name, by which it is found."""
+    return name.decode("latin-1").lower()
+
+
+@lru_cache(256)
 def _path(url: bytes) -> str:
     """The decoded path of a request's target, without the query."""
     if not url.startswith(b"/"):
