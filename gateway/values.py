@@ -130,15 +130,28 @@ def rfc3339_time(value: Any) -> int:
 
 
 def _milliseconds(text: str) -> int:
+    leap = text[16:19] == ":60"  # RFC 3339, 5.7: a month in UTC may end with a second more
     try:
-        found = datetime.fromisoformat(text.upper())
+        found = datetime.fromisoformat((f"{text[:17]}59{text[19:]}" if leap else text).upper())
     except ValueError as error:
         raise ValueError(f"is no time that exists: {error}") from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     if found < EARLIEST:
         raise ValueError("must not lie before the year 1900")
-    return (found - EPOCH) // MILLISECOND
+    time = (found - EPOCH) // MILLISECOND
+    return _behind_leap(time) if leap else time
+
+
+def _behind_leap(time: int) -> int:
+    """A leap second's place in Unix time, which has none for it: the first second of the next month."""
+    try:
+        behind = EPOCH + timedelta(seconds=time // 1000 + 1)
+    except OverflowError:
+        raise ValueError(_AHEAD) from None
+    if (behind.day, behind.hour, behind.minute, behind.second) != (1, 0, 0, 0):
+        raise ValueError("is no time that exists: a leap second stands behind the last second of a month in UTC")
+    return time + 1000
 
 
 _AHEAD = "must not lie more than 24 hours ahead"

@@ -151,6 +151,25 @@ def test_an_offset_that_no_clock_has_is_no_iso_8601(text: str) -> None:
         values.iso_time(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("1990-12-31T23:59:60Z", 662688000000), ("1990-12-31T15:59:60-08:00", 662688000000),
+     ("2016-12-31T23:59:60.25Z", 1483228800250), ("2015-07-01T05:29:60+05:30", 1435708800000)],
+)  # fmt: skip
+def test_a_leap_second_is_the_first_second_behind_it(text: str, milliseconds: int) -> None:
+    assert values.rfc3339_time(text) == values.iso_time(text) == milliseconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2016-12-31T23:58:60Z", "2016-12-30T23:59:60Z", "2016-12-31T22:59:60Z", "2016-12-31T23:59:61Z",
+     "2016-12-31T23:59:60+01:00", "9999-12-31T23:59:60Z", "9999-12-31T23:59:60-23:59", "0001-01-01T00:00:60+23:59"],
+)  # fmt: skip
+def test_no_leap_second(text: str) -> None:
+    with pytest.raises(ValueError):
+        values.rfc3339_time(text)
+
+
 def test_a_day_ahead_is_the_most() -> None:
     assert values.ahead(DAY, 0) is None
     assert values.ahead(DAY + 1, 0)
