@@ -12,6 +12,7 @@ from runtime.settings import Settings
 from schemas.topics import EVENTS, SESSIONS, TOPICS
 from sinks.feed import Feed, RecordFeed, Schema, origin_of, stored
 from sinks.table import Column, Columns, Table
+from sinks.wire import Uuid
 
 
 def _columns(**types: str) -> tuple[Column, ...]:
@@ -43,9 +44,13 @@ class EventFeed(RecordFeed):
 class SessionFeed(RecordFeed):
     """Sessions, and beside them the events that came to belong to each, by their ingest coordinates."""
 
-    _assigned = _columns(
-        epoch="UInt32", received_at="DateTime64(3, 'UTC')", ingest_log="Int64", ingest_partition="UInt32",
-        ingest_offset="UInt64", session_id="UUID", version="UInt64", partition="UInt32",
+    _assigned = (
+        *_columns(
+            epoch="UInt32", received_at="DateTime64(3, 'UTC')", ingest_log="Int64", ingest_partition="UInt32",
+            ingest_offset="UInt64",
+        ),
+        Column("session_id", Uuid.of()),
+        *_columns(version="UInt64", partition="UInt32"),
     )  # fmt: skip
 
     def __init__(self, schema: Schema, forgotten: Forgotten | None) -> None:

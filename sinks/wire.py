@@ -4,6 +4,7 @@ A column is sent in the type that costs Python least, and ClickHouse casts it to
 a decimal the bytes of its unscaled int; names are dictionary-encoded and JSON is parsed by the server.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from clickhouse_connect.datatypes.container import Map
 from clickhouse_connect.datatypes.dynamic import JSON
 from clickhouse_connect.datatypes.numeric import BigDecimal
 from clickhouse_connect.datatypes.registry import get_from_name, parse_name
+from clickhouse_connect.datatypes.special import UUID
 from clickhouse_connect.driver.ctypes import data_conv
 from clickhouse_connect.driver.insert import InsertContext
 
@@ -42,6 +44,21 @@ class Unscaled(BigDecimal, registered=False):
         )
 
 
+class Uuid(UUID, registered=False):
+    """A UUID whose values are its 16 bytes; ClickHouse has them as two words, each with its lowest byte first."""
+
+    base_type = "UUID"
+
+    @classmethod
+    def of(cls, nullable: bool = False) -> "Uuid":
+        return cls(parse_name("Nullable(UUID)" if nullable else "UUID")[2])
+
+    def _write_column_binary(self, column: Sequence[bytes | None], dest: bytearray, ctx: InsertContext) -> None:
+        words = array("Q", b"".join([value or bytes(16) for value in column]))
+        words.byteswap()  # whatever this machine's order is
+        dest += words.tobytes()
+
+
 class JsonText(JSON, registered=False):
     """JSON whose values are its UTF-8 bytes. (As String it would be parsed without the insert's settings.)"""
 
@@ -63,6 +80,8 @@ def wire_type(schema: Schema) -> ClickHouseType:
     match schema:
         case {"logicalType": "decimal", "precision": precision, "scale": scale}:
             return Unscaled.of(precision, scale, nullable=False)
+        case {"logicalType": "uuid"}:
+            return Uuid.of()
         case {"type": "map", "values": values}:
             return _map(values)
         case {"type": "array", "items": {"type": "record", "fields": fields}}:
@@ -77,13 +96,13 @@ def _optional(schema: Schema) -> ClickHouseType:
     match schema:
         case {"logicalType": "decimal", "precision": precision, "scale": scale}:
             return Unscaled.of(precision, scale, nullable=True)
+        case {"logicalType": "uuid"}:
+            return Uuid.of(nullable=True)
     return get_from_name(f"Nullable({_flat(schema)})")
 
 
 def _flat(schema: Schema) -> str:
     match schema:
-        case {"logicalType": "uuid"}:
-            return "UUID"
         case {"logicalType": "timestamp-millis"}:
             return "DateTime64(3, 'UTC')"
         case {"type": inner}:
