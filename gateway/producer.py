@@ -1,8 +1,7 @@
 """Records to Kafka, acknowledged: acks=all, idempotent, batched without lingering.
 
 While a request to a broker is under way, records for its partitions collect; the moment it is answered they leave
-together. A lone record therefore leaves at once, and under load batches grow by themselves. aiokafka's ``create_batch``
-and ``send_batch`` take 1-3 us a record where its ``send`` takes 25-40.
+together. A lone record therefore leaves at once, and under load batches grow by themselves.
 
 A batch that fails for good takes its producer with it: an idempotent producer with a gap in its sequence cannot go on.
 
@@ -20,6 +19,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from gateway.budget import Budget
+from gateway.delivery import Batch, deliver
 from runtime import schemas_topic
 from runtime.ending import abandon
 from runtime.metrics import ACK_SECONDS, PRODUCER_FAILURES, PRODUCERS_REPLACED
@@ -144,30 +144,39 @@ class Producer:
         for place, _ in self._waiting():
             leader = kafka.client.cluster.leader_for_partition(place)
             lane = place if leader is None or leader < 0 else leader
-            if lane not in self._busy:
+            if lane not in self._busy and place not in self._busy:  # its leader may have changed meanwhile
                 rounds.setdefault(lane, []).append(place)
         for lane, places in rounds.items():
-            self._busy.add(lane)
+            self._busy.update((lane, *places))
             self._spawn(self._round(kafka, lane, places))
 
     async def _round(self, kafka: AIOKafkaProducer, lane: Any, places: list[TopicPartition]) -> None:
         began = time.perf_counter()
-        sent: list[tuple[list[Entry], Any]] = []
+        entries: dict[TopicPartition, list[Entry]] = {}
+        batches: dict[TopicPartition, bytes] = {}
+
+        def settle(place: TopicPartition, error: BaseException | None) -> None:
+            self._settle(kafka, entries.pop(place), error)
+
         try:
             for place in places:
-                entries, batch = self._fill(kafka, place)
-                if entries:
-                    sent.append((entries, await self._hand_over(kafka, place, batch)))
-            for entries, outcome in sent:
-                await self._settle(kafka, entries, outcome)
+                found, batch = self._fill(kafka, place)
+                if found:
+                    entries[place] = found
+                    batches[place] = batch.seal()
+            await deliver(kafka, batches, self._timeout, lambda: kafka is self._kafka, settle)
+        except Exception as error:
+            log.exception("round failed")
+            for place in tuple(entries):
+                settle(place, error)
         finally:
-            self._busy.discard(lane)
+            self._busy.difference_update((lane, *places))
             self._pump_soon()
         ACK_SECONDS.observe(time.perf_counter() - began)
 
-    def _fill(self, kafka: AIOKafkaProducer, place: TopicPartition) -> tuple[list[Entry], Any]:
+    def _fill(self, kafka: AIOKafkaProducer, place: TopicPartition) -> tuple[list[Entry], Batch]:
         """As many waiting records as a batch holds; those whose request has given up are dropped."""
-        queue, batch = self._queues[place.topic][place.partition], kafka.create_batch()
+        queue, batch = self._queues[place.topic][place.partition], Batch(kafka, place, BATCH_BYTES)
         entries: list[Entry] = []
         while queue:
             delivery, (_, key, value, timestamp, headers) = queue[0]
@@ -175,30 +184,17 @@ class Producer:
                 self._settled(queue.popleft()[0])
                 continue
             try:
-                taken = batch.append(key=key, value=value, timestamp=timestamp, headers=headers)
+                taken = batch.append(timestamp, key, value, headers)
             except Exception as error:  # one of ours, and no reason to hold up what stands behind it
                 log.exception("record cannot be sent")
                 self._fail(delivery, "error", repr(error))
                 continue
-            if taken is None:
+            if not taken:
                 break
             entries.append(queue.popleft())
         return entries, batch
 
-    async def _hand_over(self, kafka: AIOKafkaProducer, place: TopicPartition, batch: Any) -> Any:
-        batch.close()
-        try:
-            return await kafka.send_batch(batch, place.topic, partition=place.partition)
-        except Exception as error:  # whatever it is, these records were not taken
-            return error
-
-    async def _settle(self, kafka: AIOKafkaProducer, entries: list[Entry], outcome: Any) -> None:
-        error = outcome if isinstance(outcome, BaseException) else None
-        if error is None:
-            try:
-                await outcome
-            except Exception as failure:
-                error = failure
+    def _settle(self, kafka: AIOKafkaProducer, entries: list[Entry], error: BaseException | None) -> None:
         for delivery, _ in entries:
             self._settled(delivery)
             if error is not None:
@@ -247,13 +243,12 @@ class Producer:
                 bootstrap_servers=self._kafka_address,
                 acks="all",
                 enable_idempotence=True,
-                compression_type="snappy",  # aiokafka's lz4 is of level 9: eight times as long, for a tenth less
-                max_batch_size=BATCH_BYTES,
                 request_timeout_ms=int(self._timeout * 1000),
                 metadata_max_age_ms=30_000,
             )
             try:
                 await kafka.start()
+                await kafka.client.set_topics(self._topics)  # whose leaders it follows from now on
                 for topic in self._topics:
                     count = len(await kafka.partitions_for(topic))
                     self._queues.setdefault(topic, [deque() for _ in range(count)])
