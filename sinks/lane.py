@@ -1,4 +1,4 @@
-"""A topic on its way into ClickHouse: buffered, inserted about once a second, settled behind the insert.
+"""A topic on its way into ClickHouse: buffered, inserted once or twice a second, settled behind the insert.
 
 A record is buffered as it came and decoded in the thread that inserts it. What happens to an error: a row that is
 refused alone becomes a dead letter; a system that fails (ClickHouse, Kafka, disk) is waited for with backoff, for ever,
@@ -30,8 +30,11 @@ log = logging.getLogger("sluice.sink")
 
 LINGER = 0.2
 """Seconds for which the first record after a pause waits for company."""
-INTERVAL = 1.0
-"""Seconds from one insert's begin to the next, unless a block is full."""
+SHORTEST, LONGEST, SHARE = 0.5, 1.0, 3
+"""Seconds from one insert's begin to the next, unless a block is full: SHARE times what the last took, within these.
+
+So rows are seen sooner where there is time for it, and under load, when an insert takes long, blocks are large and few.
+"""
 FULL_ROWS, FULL_BYTES = 100_000, 16 * 1024 * 1024
 """A block of so many records, or bytes of them, is inserted at once."""
 PATIENCE = 5.0
@@ -83,6 +86,8 @@ class Lane:
         self._idle.set()
         self._hurry = False
         self._last = 0.0
+        """When the last insert began."""
+        self._interval = SHORTEST
         self._task: asyncio.Task[None] | None = None
         self.waits = ""
         """Why nothing is being stored at the moment; empty if all is well."""
@@ -174,7 +179,7 @@ class Lane:
                     return
                 wait = None
             elif self._queue:
-                wait = max(self._since + LINGER, self._last + INTERVAL) - time.monotonic()
+                wait = max(self._since + LINGER, self._last + self._interval) - time.monotonic()
                 if wait <= 0:
                     return
             else:
@@ -226,7 +231,9 @@ class Lane:
                 backoff = min(backoff * 2, SLOWEST)
             else:
                 self.waits = ""
-                self._observe(blocks, bad, time.perf_counter() - started)
+                took = time.perf_counter() - started
+                self._interval = min(max(took * SHARE, SHORTEST), LONGEST)
+                self._observe(blocks, bad, took)
                 self._settle(turn, batch)
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
