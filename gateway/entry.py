@@ -194,7 +194,7 @@ class Entry:
                 raise Limited(standing, "events")
         partitions = self.producer.partitions(INGEST_EVENTS.name)
         trace = _trace(call.headers)
-        await self.producer.send(INGEST_EVENTS.name, _records(events, partitions, trace))
+        await self.producer.send(INGEST_EVENTS.name, records(events, partitions, trace))
         REQUESTS.add_events(call.dialect.name, len(events))
 
     # The way out for what is refused
@@ -239,8 +239,11 @@ class Entry:
 _encode_all = EVENT.batch_encoder("tenant", "dialect", "received_at")
 
 
-def _records(events: Sequence[Event], partitions: int, trace: Headers) -> list[Record]:
-    """By dedup key; an event without one goes by its id, and its record has no key."""
+def records(events: Sequence[Event], partitions: int, trace: Headers) -> list[Record]:
+    """The records of a request's events, in their order; ``trace`` are the headers of each.
+
+    A record goes by its dedup key; an event without one goes by its id, and its record has no key.
+    """
     if len(events) == 1:
         event = events[0]
         value = EVENT.encode(event)

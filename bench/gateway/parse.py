@@ -12,6 +12,7 @@ from gateway import canonical, jsontext
 from gateway.dialects import adwize, gamerebellion, revosurge, scrip
 from gateway.dialects.base import Request
 from gateway.drafts import Drafts
+from gateway.entry import records
 from schemas.registry import EVENT
 
 NOW = 1_767_225_600_000
@@ -34,6 +35,7 @@ ORDER = (
     b'"external_id":"user_abc123"}'
 )
 BATCH = 100
+PARTITIONS = 8
 
 
 def request(route: str, body: bytes) -> Request:
@@ -53,6 +55,7 @@ def stages() -> dict[str, tuple[Callable[[], object], int]]:
     """What is timed, with the events that each run has."""
     one = request("POST /v2/s2s/event", BET)
     many = request("POST /v2/s2s/batch", b"[" + b",".join([BET] * BATCH) + b"]")
+    purchases = request("POST /api/v1/events", b"[" + b",".join([PURCHASE] * BATCH) + b"]")
     piece = jsontext.read(BET)
     drafts = Drafts.of(one, "revosurge", by_content=True)
     draft = revosurge.read(piece.value, NOW)
@@ -64,7 +67,7 @@ def stages() -> dict[str, tuple[Callable[[], object], int]]:
     }
 
     def encoded(handle: Callable[[Request], object], asked: Request) -> Callable[[], object]:
-        return lambda: [EVENT.encode(made) for made in handle(asked).events]  # type: ignore[attr-defined]
+        return lambda: records(handle(asked).events, PARTITIONS, [])  # type: ignore[attr-defined]
 
     return {
         "parse": (lambda: jsontext.read(BET), 1),
@@ -76,6 +79,7 @@ def stages() -> dict[str, tuple[Callable[[], object], int]]:
         "Avro": (lambda: EVENT.encode(event), 1),
         "revosurge, single": (encoded(revosurge.single, one), 1),
         f"revosurge, batch of {BATCH}": (encoded(revosurge.batch, many), BATCH),
+        f"adwize, batch of {BATCH}": (encoded(adwize.ingest, purchases), BATCH),
         **{name: (encoded(*pair), 1) for name, pair in others.items()},
     }
 

@@ -76,7 +76,7 @@ def answered(dialect: str, written: bytes, headers: dict[str, str]) -> tuple[Any
     except Refusal as refusal:
         return refusal.status, refusal.body(), False
     assert isinstance(accepted, Accepted)
-    records = entry._records(accepted.events, 8, [])
+    records = entry.records(accepted.events, 8, [])
     return (accepted.status, accepted.body, accepted.idempotency), (list(accepted.events), records), isinstance(
         accepted.events, Columns
     )  # fmt: skip
