@@ -1,6 +1,7 @@
-"""gateway.delivery: a batch is sent again, to the byte, until its leader has it or refuses it for good."""
+"""A batch is sent again, to the byte, until its leader has it or refuses it for good; one of a partition at a time."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,9 @@ from aiokafka.errors import (
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from gateway import delivery
+from gateway.budget import Budget
 from gateway.delivery import Batch, deliver
+from gateway.producer import Producer
 
 ONE, TWO = TopicPartition("t", 0), TopicPartition("t", 1)
 Answer = Mapping[TopicPartition, int] | Exception
@@ -81,6 +84,12 @@ class Kafka:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "RETRY", 0)
+
+
+async def turns() -> None:
+    """Lets everybody go on who can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def settled(
@@ -166,3 +175,36 @@ def test_a_full_batch_takes_no_more_but_its_first_record_always() -> None:
     batch = Batch(Kafka(), ONE, 100)
     assert batch.append(1, None, b"x" * 500, [])
     assert not batch.append(1, None, b"x", [])
+
+
+def test_a_partition_whose_leader_changes_has_one_batch_under_way() -> None:
+    """The next one would arrive first, out of sequence, and end the producer."""
+
+    async def run() -> None:
+        answers = [asyncio.get_running_loop().create_future() for _ in range(3)]
+        client, waiting = Client(), iter(answers)
+
+        async def send(leader: int, request: Any) -> Answered:
+            client.asked.append((leader, {ONE: request._topics[0][1][0][1]}))
+            return Answered(await next(waiting))
+
+        client.send = send  # type: ignore[method-assign]
+        producer = Producer("nowhere", ["t"], Budget(10_000), 5)
+        producer._kafka, producer._queues = Kafka(client), {"t": [deque(), deque()]}
+        first = producer.send("t", [(0, b"k", b"first", 1, [])])
+        await turns()
+        client.leaders[ONE] = 2
+        second = producer.send("t", [(0, b"k", b"second", 1, [])])
+        await turns()
+        assert len(client.asked) == 1
+        answers[0].set_result({ONE: NotLeaderForPartitionError.errno})
+        await turns()
+        answers[1].set_result({ONE: 0})
+        await first
+        assert not second.done()
+        answers[2].set_result({ONE: 0})
+        await second
+        sequences = [(leader, DefaultRecordBatch(bytearray(sent[ONE])).base_sequence) for leader, sent in client.asked]
+        assert sequences == [(1, 0), (2, 0), (2, 1)]
+
+    asyncio.run(run())
