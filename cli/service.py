@@ -44,8 +44,14 @@ async def serve(
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end(code: int) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            _limit(code)  # from now on, since what is under way, a start for one, may take as long as Kafka is away
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, end, 0)
 
     async def ready() -> str:
         return "stopping" if stopping.is_set() else service.ready()
@@ -72,9 +78,8 @@ async def serve(
     except Exception:
         log.critical("a defect of the %s", name, exc_info=True)
         code = 1
-    stopping.set()
+    end(code)
     await asked
-    _limit(code)
     await service.stop()
     await monitor.stop()
     return code
