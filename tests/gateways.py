@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from embedded.place import LOOPBACK, free_port
 from gateway.keys import create, publish
@@ -97,9 +98,19 @@ def gateway(kafka: str, folder: Path, **settings: Any) -> Iterator[Gateway]:
 
 
 def await_that(condition: Any, limit: float, detail: Any = lambda: "") -> None:
-    """Returns once the condition holds; AssertionError after ``limit`` seconds."""
+    """Returns once the condition holds; AssertionError after ``limit`` seconds.
+
+    A Kafka that has just woken may not know its own brokers yet, and is asked again.
+    """
     deadline = time.monotonic() + limit
-    while not condition():
+
+    def holds() -> bool:
+        try:
+            return bool(condition())
+        except KafkaError:
+            return False
+
+    while not holds():
         assert time.monotonic() < deadline, f"not within {limit} s: {detail()[-4000:]}"
         time.sleep(0.05)
 
