@@ -12,7 +12,7 @@ from itertools import islice, repeat
 from typing import Any, overload
 
 from gateway.dialects.base import Event
-from schemas.codec import compile_row_encoder, varint
+from schemas.codec import LENGTHS, PRESENT, TABLE, compile_row_encoder, varint
 from schemas.registry import EVENT
 
 Column = Sequence[Any]
@@ -117,16 +117,11 @@ def column(events: Sequence[Event], name: str) -> Column:
     return events.column(name) if isinstance(events, Columns) else [event[name] for event in events]
 
 
-_TABLE = 4096
-_LENGTHS = [varint(n) for n in range(_TABLE)]
-_PRESENT = [b"\x02" + length for length in _LENGTHS]
-
-
 def _sized(column: Column, optional: bool) -> list[Iterable[bytes]]:
     """Lengths and bytes of texts or bytes."""
     sizes = list(map(len, column))
-    if max(sizes) < _TABLE:
-        return [map((_PRESENT if optional else _LENGTHS).__getitem__, sizes), column]
+    if max(sizes) < TABLE:
+        return [map((PRESENT if optional else LENGTHS).__getitem__, sizes), column]
     mark = b"\x02" if optional else b""
     return [[mark + varint(size) for size in sizes], column]
 

@@ -115,8 +115,14 @@ class Store:
             raise _failure(self.folder, error) from error
 
     def entries(self, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
-        """Up to ``count`` stored pairs from ``start`` on, ascending: half the time of a scan."""
-        return list(islice(self._db.items(from_key=start or b"\x00"), count))
+        """Up to ``count`` stored pairs from ``start`` on, ascending: half the time of a scan.
+
+        Raises StateDamaged, StateFailed.
+        """
+        try:
+            return list(islice(self._db.items(from_key=start or b"\x00"), count))
+        except Exception as error:
+            raise _failure(self.folder, error) from error
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Stored pairs with start <= key < stop, ascending."""

@@ -1,4 +1,4 @@
-"""Faust's aiokafka transport, changed in four ways (notes in docs/design.md).
+"""Faust's aiokafka transport, changed in four ways.
 
 **Runs.** A stock consumer makes a message, four tasks and an event of every record. Here an agent gets one message per
 fetched run of one partition's records (``message.value`` is the list), which is worth a factor of ten.

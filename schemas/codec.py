@@ -109,17 +109,18 @@ def long_text(data: bytes, at: int) -> tuple[int, int]:
     return at, at + n
 
 
-_TABLE = 4096
-_LENGTHS = [varint(n) for n in range(_TABLE)]
-_PRESENT = [b"\x02" + length for length in _LENGTHS]
+TABLE = 4096
+LENGTHS = [varint(n) for n in range(TABLE)]
+"""By a length below TABLE, its bytes; in PRESENT behind the branch of a text that may be null and is not."""
+PRESENT = [b"\x02" + length for length in LENGTHS]
 
 
 def _length(n: int) -> bytes:
-    return _LENGTHS[n] if n < _TABLE else varint(n)
+    return LENGTHS[n] if n < TABLE else varint(n)
 
 
 def _present(n: int) -> bytes:
-    return _PRESENT[n] if n < _TABLE else b"\x02" + varint(n)
+    return PRESENT[n] if n < TABLE else b"\x02" + varint(n)
 
 
 def _kind(schema: Any) -> tuple[str, int]:
@@ -241,7 +242,7 @@ def _compile(schema: Schema, header: bytes, named: bool, shared: Sequence[str] =
     lines = []
     parts = ["HEADER"] if header else []
     names: dict[str, Any] = {
-        "varint": varint, "LENGTH": _LENGTHS, "PRESENT": _PRESENT, "length": _length, "present": _present,
+        "varint": varint, "LENGTH": LENGTHS, "PRESENT": PRESENT, "length": _length, "present": _present,
         "join": b"".join, "HEADER": header, "values": itemgetter(*(field["name"] for field in fields)),
     }  # fmt: skip
     got = [f"v{i}" for i in range(len(fields))]
@@ -263,7 +264,7 @@ def _compile(schema: Schema, header: bytes, named: bool, shared: Sequence[str] =
         if kind in ("string", "bytes"):
             encoded = f"(b := {v}.encode())" if kind == "string" and named else v
             read = "b" if kind == "string" and named else v
-            value = f"({table}[n] if (n := len({encoded})) < {_TABLE} else {beyond}(n)) + {read}"
+            value = f"({table}[n] if (n := len({encoded})) < {TABLE} else {beyond}(n)) + {read}"
         elif kind == "fixed":
             lines.append(f"    if {v} is not None and len({v}) != {size}: raise ValueError({field['name']!r})")
             value = f"b'\\x02' + {v}" if optional else v
@@ -271,9 +272,7 @@ def _compile(schema: Schema, header: bytes, named: bool, shared: Sequence[str] =
             yes, no = ("\\x02\\x01", "\\x02\\x00") if optional else ("\\x01", "\\x00")
             value = f"b'{yes}' if {v} else b'{no}'"
         elif kind == "int":  # most are small
-            value = (
-                f"({table}[{v}] if 0 <= {v} < {_TABLE} else " + ("b'\\x02' + " if optional else "") + f"varint({v}))"
-            )
+            value = f"({table}[{v}] if 0 <= {v} < {TABLE} else " + ("b'\\x02' + " if optional else "") + f"varint({v}))"
         else:
             value = f"b'\\x02' + varint({v})" if optional else f"varint({v})"
         parts.append(f"b'\\x00' if {v} is None else {value}" if optional else value)

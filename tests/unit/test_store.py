@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from runtime.changelog import PUT, Marker
-from runtime.store import OFFSET, Caches, Store
+from runtime.store import OFFSET, Caches, StateFailed, Store
 
 
 def test_entries_and_scans_agree(tmp_path: Path) -> None:
@@ -18,3 +20,5 @@ def test_entries_and_scans_agree(tmp_path: Path) -> None:
     assert store.entries(keys[10] + b"\x00", 5) == found[11:16]
     assert store.entries(b"\xff", 5) == []
     store.close()
+    with pytest.raises(StateFailed):
+        store.entries(b"", 5)
