@@ -141,6 +141,7 @@ class Kafka(Server):
             str(JAVA),
             f"-Xmx{heap >> 20}m",
             "-XX:+UseSerialGC",  # half the memory and CPU of G1 on a small heap
+            "-XX:TieredStopAtLevel=1",  # the second compiler takes minutes to earn what it costs
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
             "--sun-misc-unsafe-memory-access=allow",
