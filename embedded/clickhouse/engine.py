@@ -27,6 +27,8 @@ from embedded.clickhouse.statement import Statement
 _library: Any = library  # compiled, without types
 log = logging.getLogger("sluice.clickhouse")
 
+FAILURES = (RuntimeError, UnicodeDecodeError)
+"""What the library raises: the second in place of the first, whose text is then its object."""
 TAG = "log_comment"
 """The setting by which a running query is found again, to cancel it."""
 
@@ -98,13 +100,13 @@ class Session:
             running = self._connection.send_query(statement.text, output, params=dict(parameters))
             while piece := self._connection.streaming_fetch_result(running).bytes():
                 yield piece
-        except RuntimeError as error:
+        except FAILURES as error:
             raise from_engine(error) from None
 
     def _run(self, text: str, output: str, parameters: Mapping[str, str]) -> Result:
         try:
             done = self._connection.query(text, output, params=dict(parameters))
-        except RuntimeError as error:
+        except FAILURES as error:
             raise from_engine(error) from None
         return Result(
             body=done.bytes(),

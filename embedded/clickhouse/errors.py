@@ -53,6 +53,7 @@ class ClickHouseError(Exception):
 
 
 def from_engine(error: Exception) -> ClickHouseError:
-    """The engine's exception, whose text begins with its code."""
-    found = _CODE.search(str(error))
-    return ClickHouseError(int(found.group(1)) if found else UNKNOWN_EXCEPTION, str(error))
+    """The engine's exception, whose text begins with its code; also where it quotes bytes that are no text."""
+    text = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    found = _CODE.search(text)
+    return ClickHouseError(int(found.group(1)) if found else UNKNOWN_EXCEPTION, text)

@@ -23,6 +23,7 @@ _TOKEN = re.compile(
 _DATA_GAP = re.compile(rb";?[ \t\f]*+\r?\n?")
 """What may stand between a format's name and the data, and is no part of either."""
 
+NO_ROWS = "Syntax error: an INSERT needs VALUES, FORMAT or SELECT. (SYNTAX_ERROR)"
 READING = frozenset((b"SELECT", b"WITH", b"FROM", b"("))
 
 
@@ -41,9 +42,14 @@ class Statement:
     """The data are VALUES, which may hold expressions and parameters."""
     settings: str = ""
     """The SETTINGS of an INSERT with data, with which its text ends."""
+    input: str = ""
+    """The text up to behind the parenthesis of ``input(``, where an INSERT's SELECT reads its data by that function."""
 
     def from_file(self, path: str) -> str:
         """An INSERT with data as one text that reads them from a file; ``path`` is a SQL string."""
+        if self.input:
+            before = self.input.rstrip("( \t\r\n")[: -len("input")]
+            return f"{before}file({path}, '{self.format}', {self.text[len(self.input) :]}"
         head = self.text.removesuffix(self.settings)
         return f"{head} FROM INFILE {path} COMPRESSION 'none' {self.settings} FORMAT {self.format}"
 
@@ -72,7 +78,7 @@ def split(source: bytes) -> Statement:
 
 
 def _insert(source: bytes, tokens: Iterator[tuple[bytes, int, int]]) -> Statement | None:
-    """An INSERT with data; None where it takes its rows from a SELECT."""
+    """An INSERT with data; None where it takes its rows from a SELECT of something else."""
     depth, settings = 0, None
     before = [(b"", 0)] * 2  # words, and where they begin
     for token, start, end in tokens:
@@ -83,21 +89,43 @@ def _insert(source: bytes, tokens: Iterator[tuple[bytes, int, int]]) -> Statemen
         if word == b"=" and settings is None and before[0][0] == b"SETTINGS":
             settings = before[0][1]
         before = [before[1], (word, start)]
-        if word in (b"SELECT", b"WITH", b"WATCH"):
+        if word in (b"SELECT", b"WITH"):
+            return _selecting(source, tokens)
+        if word == b"WATCH":
             return None
         if word == b"INFILE":
             raise ClickHouseError(INTO_OUTFILE_NOT_ALLOWED, "FROM INFILE is for clickhouse-client, not for HTTP")
-        text, written = source[:start], source[settings or start : start]
+        written = _text(source[settings or start : start])
         if word == b"VALUES":
-            return Statement(_text(text), "INSERT", "Values", source[end:], True, _text(written))
+            return Statement(_text(source[:start]), "INSERT", "Values", source[end:], True, written)
         if word == b"FORMAT":
-            name = next(tokens, None)
-            if name is None or not name[0].isalnum():
-                break
-            gap = _DATA_GAP.match(source, name[2])
-            data = source[gap.end() if gap else name[2] :]
-            return Statement(_text(text), "INSERT", name[0].decode(), data, settings=_text(written))
-    raise ClickHouseError(SYNTAX_ERROR, "Syntax error: an INSERT needs VALUES, FORMAT or SELECT. (SYNTAX_ERROR)")
+            return _with_data(source, tokens, start, settings=written)
+    raise ClickHouseError(SYNTAX_ERROR, NO_ROWS)
+
+
+def _selecting(source: bytes, tokens: Iterator[tuple[bytes, int, int]]) -> Statement | None:
+    """An INSERT whose SELECT, from which the tokens go on, reads the data by the function ``input``; None without."""
+    depth, word, read = 0, b"", 0
+    for token, start, end in tokens:
+        if token == b"(" and word == b"INPUT":
+            read = end
+        depth += (token == b"(") - (token == b")")
+        word = token.upper()
+        if word == b"FORMAT" and read and not depth:
+            return _with_data(source, tokens, start, read=_text(source[:read]))
+    return None
+
+
+def _with_data(
+    source: bytes, tokens: Iterator[tuple[bytes, int, int]], start: int, settings: str = "", read: str = ""
+) -> Statement:
+    """An INSERT whose FORMAT stands at ``start``, the next of the tokens being its name."""
+    name = next(tokens, None)
+    if name is None or not name[0].isalnum():
+        raise ClickHouseError(SYNTAX_ERROR, NO_ROWS)
+    gap = _DATA_GAP.match(source, name[2])
+    data = source[gap.end() if gap else name[2] :]
+    return Statement(_text(source[:start]), "INSERT", name[0].decode(), data, settings=settings, input=read)
 
 
 def _output_format(source: bytes) -> str | None:

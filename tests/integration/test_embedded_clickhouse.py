@@ -100,11 +100,17 @@ def test_inserts_by_url_and_body_in_any_format(ask: Callable[..., requests.Respo
     ask("(4, 'v;'), (5, 'FORMAT')", query="INSERT INTO t (a, b) VALUES")
     ask("INSERT INTO t SELECT 6, 's'")
     ask("INSERT INTO t VALUES ({n:UInt32}, {s:String})", param_n="7", param_s="it's")
+    ask("9\n", query="INSERT INTO t SELECT x + 1, 'i' FROM input('x UInt32') WHERE x > 1 FORMAT TSV")
     native = ask("SELECT 8 :: UInt32 AS a, 'n' AS b FORMAT Native").content
     ask(b"INSERT INTO t FORMAT Native\n" + native)
     assert ask("SELECT * FROM t ORDER BY a FORMAT CSV").text == (
-        '1,"x"\n2,"y"\n3,"z"\n4,"v;"\n5,"FORMAT"\n6,"s"\n7,"it\'s"\n8,"n"\n'
+        '1,"x"\n2,"y"\n3,"z"\n4,"v;"\n5,"FORMAT"\n6,"s"\n7,"it\'s"\n8,"n"\n10,"i"\n'
     )
+
+
+def test_an_error_may_quote_bytes_that_are_no_text(ask: Callable[..., requests.Response]) -> None:
+    answer = ask("SELECT throwIf(1, '\\xff\\xfe')")
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (500, "395")
 
 
 def test_an_insert_is_whole_or_not_at_all(ask: Callable[..., requests.Response]) -> None:

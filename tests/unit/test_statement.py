@@ -29,7 +29,33 @@ def test_finds_an_inserts_data(source: bytes, text: str, form: str, data: bytes)
     assert (found.text, found.format, found.data, found.verb) == (text, form, data, "INSERT")
 
 
-@pytest.mark.parametrize("source", [b"INSERT INTO t SELECT 1", b"INSERT INTO t (a) WITH 1 AS x SELECT x FORMAT Null"])
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            b"INSERT INTO t (a) SELECT f(a) FROM input ('a Int8') WHERE a IN (1) FORMAT Avro\n\xff(",
+            "INSERT INTO t (a) SELECT f(a) FROM file('f', 'Avro', 'a Int8') WHERE a IN (1) ",
+        ),
+        (
+            b"insert into t with 1 as x select x from (select * from INPUT('a b')) format CSV\n\xff(",
+            "insert into t with 1 as x select x from (select * from file('f', 'CSV', 'a b')) ",
+        ),
+    ],
+)
+def test_a_select_may_read_the_data(source: bytes, text: str) -> None:
+    found = split(source)
+    assert (found.data, found.from_file("'f'")) == (b"\xff(", text)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"INSERT INTO t SELECT 1",
+        b"INSERT INTO t (a) WITH 1 AS x SELECT x FORMAT Null",
+        b"INSERT INTO t SELECT * FROM values('input Int8', (1)) FORMAT Null",
+        b"INSERT INTO t SELECT input FROM input",
+    ],
+)
 def test_an_insert_from_a_select_has_no_data(source: bytes) -> None:
     assert split(source).data is None
 
