@@ -10,6 +10,7 @@ decimal is the bytes of its unscaled int.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -49,14 +50,23 @@ def varint(value: int) -> bytes:
         return _LAST[value]
     if value < 1 << 28:  # nearly every offset
         return _MORE[value & 16383] + _LAST[value >> 14]
-    if value < 1 << 42:  # every time of our days, in milliseconds
+    if value < 1 << 42:
         return _MORE[value & 16383] + _MORE[value >> 14 & 16383] + _LAST[value >> 28]
-    out = _MORE[value & 16383]
-    value >>= 14
+    return _large(value)
+
+
+@lru_cache(256)  # the numbers of logs, of which there are few
+def _large(value: int) -> bytes:
+    out = b""
     while value > 16383:
         out += _MORE[value & 16383]
         value >>= 14
     return out + _LAST[value]
+
+
+_EVEN = [_MORE[n << 1] for n in range(1 << 13)]
+_TIME = "EVEN[{v} & 8191] + MORE[h & 16383] + LAST[h >> 14] if 134217728 <= (h := {v} >> 13) < 268435456"
+"""The six bytes of a time of our days, in milliseconds, in place: two thirds of the time of a call."""
 
 
 _SIX, _SIX_EVEN = 0x8080_8080_8081, 0x0080_8080_8080
@@ -243,6 +253,7 @@ def _compile(schema: Schema, header: bytes, named: bool, shared: Sequence[str] =
     parts = ["HEADER"] if header else []
     names: dict[str, Any] = {
         "varint": varint, "LENGTH": LENGTHS, "PRESENT": PRESENT, "length": _length, "present": _present,
+        "EVEN": _EVEN, "MORE": _MORE, "LAST": _LAST,
         "join": b"".join, "HEADER": header, "values": itemgetter(*(field["name"] for field in fields)),
     }  # fmt: skip
     got = [f"v{i}" for i in range(len(fields))]
@@ -274,7 +285,8 @@ def _compile(schema: Schema, header: bytes, named: bool, shared: Sequence[str] =
         elif kind == "int":  # most are small
             value = f"({table}[{v}] if 0 <= {v} < {TABLE} else " + ("b'\\x02' + " if optional else "") + f"varint({v}))"
         else:
-            value = f"b'\\x02' + varint({v})" if optional else f"varint({v})"
+            value = f"({_TIME.format(v=v)} else varint({v}))"
+            value = f"b'\\x02' + {value}" if optional else value
         parts.append(f"b'\\x00' if {v} is None else {value}" if optional else value)
     made = f"join(({', '.join(parts)},))"
     if not shared:
