@@ -207,16 +207,16 @@ class Emit:
 
     __slots__ = (
         "_add",
-        "_index",
         "_partitions",
         "_rows",
         "_source",
-        "_timestamp",
-        "_trace",
         "cause",
         "epoch",
+        "index",
         "offset",
         "scratch",
+        "timestamp",
+        "trace",
     )
 
     def __init__(self, add: Add, source: bytes, partitions: dict[str, int], epoch: int = 0) -> None:
@@ -224,30 +224,29 @@ class Emit:
         self.epoch = epoch
         """Epoch of the agent: with the offset, the version of a row."""
         self._rows: dict[tuple[str, bytes], Row] = {}
-        self._index = self._timestamp = 0
-        self._trace: tuple[str, bytes] | None = None
-        self.offset = -1
+        self.offset = self.timestamp = -1
+        """Of the record at hand."""
+        self.index = 0
+        """How many outputs it has had so far."""
+        self.trace: tuple[str, bytes] | None = None
+        """The header of its W3C trace."""
         self.cause: bytes | None = None
         """An origin that says what ingest record caused the one at hand; None where it is that record itself."""
         self.scratch: dict[Any, Any] = {}
         """The agent's own notes about the batch at hand, for its ``close``."""
 
-    def begin(self, offset: int, timestamp: int, cause: bytes | None, trace: tuple[str, bytes] | None) -> None:
-        """What follows is caused by this record; ``trace`` is the header of its W3C trace."""
-        self.offset, self._timestamp, self.cause, self._trace, self._index = offset, timestamp, cause, trace, 0
-
     def record(self, topic: Topic, key: bytes, value: bytes) -> None:
         """Appends a record to ``topic``, in the partition of its key. Raises TooLarge."""
         if len(value) > MAX_VALUE:
             raise TooLarge(len(value), "an output")
-        name, index = topic.name, self._index
-        self._index = index + 1
+        name, index = topic.name, self.index
+        self.index = index + 1
         headers = [(HEADER, self._source + place(self.offset, index))]
-        if self._trace is not None:
-            headers.append(self._trace)
+        if self.trace is not None:
+            headers.append(self.trace)
         if self.cause is not None:  # not where the origin says
             headers.append((CAUSE, self.cause))
-        self._add(name, partition_of(key, self._partitions[name]), key, value, headers, self._timestamp)
+        self._add(name, partition_of(key, self._partitions[name]), key, value, headers, self.timestamp)
 
     def row(self, topic: Topic, key: bytes, row_id: bytes, value: dict[str, Any]) -> None:
         """Sets the state of a row of ClickHouse; only the last of a batch is written, by the topic's schema.
@@ -255,15 +254,15 @@ class Emit:
         Its version is the value's ``epoch`` and ``offset``: the epoch of the agent, and the offset of the record that
         last touched the row, at hand or earlier in the batch.
         """
-        index = self._index
-        self._index = index + 1
-        self._rows[topic.name, row_id] = (value["offset"], index, self._timestamp, topic, key, value)
+        index = self.index
+        self.index = index + 1
+        self._rows[topic.name, row_id] = (value["offset"], index, self.timestamp, topic, key, value)
 
     def encoded_row(self, topic: Topic, key: bytes, row_id: bytes, value: bytes, offset: int) -> None:
         """The same for a row that the agent has encoded, with the offset that stands in it."""
-        index = self._index
-        self._index = index + 1
-        self._rows[topic.name, row_id] = (offset, index, self._timestamp, topic, key, value)
+        index = self.index
+        self.index = index + 1
+        self._rows[topic.name, row_id] = (offset, index, self.timestamp, topic, key, value)
 
     def close(self) -> None:
         """Writes the rows, in the order of their origins. Raises TooLarge."""

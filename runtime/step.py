@@ -121,13 +121,18 @@ class _Attempt:
 
     def run(self, records: list[Any]) -> Result:
         state, step, emit, enter = self._state, self._agent.step, self._emit, self._enter
-        dropped = 0
-        for self.handled, record in enumerate(records):
-            if enter(record):
-                step(record, state, emit)
-            else:
-                dropped += 1
-        self.handled = 0  # what fails from here on is nobody's in particular
+        handled = dropped = 0
+        try:
+            for record in records:
+                if enter(record):
+                    step(record, state, emit)
+                else:
+                    dropped += 1
+                handled += 1
+        except Exception:
+            self.handled = handled
+            raise
+        # What fails from here on is nobody's in particular.
         self._agent.close(state, emit)
         state.close()
         emit.close()
@@ -156,32 +161,32 @@ class _Attempt:
 
     def _enter(self, record: Any) -> bool:
         """Makes the record the one at hand; False if it was handled before, or is another stage's."""
-        state, offset, timestamp = self._state, record.offset, record.timestamp
+        state, emit, offset, timestamp = self._state, self._emit, record.offset, record.timestamp
         if offset != state.offset + 1 and self._dense:
             raise Gap(state.offset + 1, offset)
-        state.offset = offset
+        state.offset = emit.offset = offset
         if timestamp > state.clock:
             state.clock = timestamp
+        emit.timestamp, emit.index = timestamp, 0
+        emit.cause = emit.trace = None
         headers = record.headers
         if not headers:
-            self._emit.begin(offset, timestamp, None, None)
             return True
         name, value = headers[0]
-        trace = cause = None
+        cause = None
         if len(headers) > 1 or name == TRACE:
-            trace = next((item for item in headers if item[0] == TRACE), None)
+            emit.trace = next((item for item in headers if item[0] == TRACE), None)
             cause = next((found for key, found in headers if key == CAUSE), None)
         if name == HEADER:
             known, mark = value[:-PLACE], value[-PLACE:]
             if mark <= self._marks.get(known, b""):
                 return False
             self._marks[known] = mark
-            value = cause or value
+            emit.cause = cause or value
         elif name == LETTER:
             if not claim(state, value, self._agent.name):
                 return False
-            value = cause
-        elif name != CAUSE or self._dense:
-            value = None
-        self._emit.begin(offset, timestamp, value, trace)
+            emit.cause = cause
+        elif name == CAUSE and not self._dense:
+            emit.cause = value
         return True

@@ -45,9 +45,6 @@ class Producer:
             if not future.done():
                 future.set_exception(error)
 
-    def create_batch(self) -> "Batch":
-        return Batch()
-
     async def send_batch(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Metadata]:
         self.sent.append((topic, partition, asyncio.get_running_loop().create_future()))
         return self.sent[-1][2]
@@ -56,10 +53,10 @@ class Producer:
 class Batch(list[Any]):
     """Holds one record."""
 
-    def append(self, **record: Any) -> Any:  # type: ignore[override]
+    def add(self, *record: Any) -> bool:
         if self:
-            return None
-        super().append(record)
+            return False
+        self.append(record)
         return True
 
 
@@ -67,6 +64,7 @@ class Batch(list[Any]):
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     Producer.made = []
     monkeypatch.setattr(module, "AIOKafkaProducer", Producer)
+    monkeypatch.setattr(module, "Batch", Batch)
 
 
 async def settled() -> None:
