@@ -157,25 +157,29 @@ def _items(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     """An encoder of arrays, from one of their items."""
 
     def encode_items(values: Any) -> bytes:
-        return b"".join((varint(len(values)), *map(encode, values), b"\0")) if values else b"\0"
+        return _length(len(values)) + b"".join([encode(value) for value in values]) + b"\0" if values else b"\0"
 
     return encode_items
 
 
 def _pairs(encode: Callable[[Any], bytes], named: bool) -> Callable[[Any], bytes]:
     """An encoder of maps, from one of their values."""
-    name_of = _text if named else _bytes
+    name_of = lru_cache(1024)(_text if named else _bytes)  # few names come again and again
 
     def encode_pairs(values: Any) -> bytes:
         if not values:
             return b"\0"
-        return b"".join((varint(len(values)), *[name_of(key) + encode(value) for key, value in values.items()], b"\0"))
+        if len(values) == 1:  # most maps of sums
+            ((name, value),) = values.items()
+            return b"\x02" + name_of(name) + encode(value) + b"\0"
+        pairs = [name_of(name) + encode(value) for name, value in values.items()]
+        return _length(len(values)) + b"".join(pairs) + b"\0"
 
     return encode_pairs
 
 
 def _bytes(value: bytes) -> bytes:
-    return _length(len(value)) + value
+    return (LENGTHS[n] if (n := len(value)) < TABLE else varint(n)) + value
 
 
 def _text(value: str) -> bytes:

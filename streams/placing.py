@@ -51,8 +51,13 @@ class Placing:
 
     def run(self, events: list[Event]) -> None:
         """Places the events, in this order."""
-        placed, added = self._placed, self._added
-        self._look_up(sorted(event.place for event in events if self._far(event.place)))
+        placed, added, session = self._placed, self._added, self._current
+        if session is not None:
+            last, surrounds = session.last, session.surrounds
+            # The stored neighbours of those, as far as can be said before any event is placed.
+            far = [event.place for event in events if event.place <= last and not surrounds(event.place)]
+            if far:
+                self._look_up(sorted(far))
         for event in events:
             place, session = event.place, self._current
             if session is None or place > session.last:
@@ -66,11 +71,6 @@ class Placing:
                     self._insert(event)
                 insort(placed, place)
             added[place] = event
-
-    def _far(self, place: bytes) -> bool:
-        """Whether its stored neighbours must be looked up, as far as can be said before any event is placed."""
-        session = self._current
-        return session is not None and place <= self._known_last and not session.surrounds(place)
 
     def _look_up(self, places: list[bytes]) -> None:
         """Finds the stored neighbours of places, ascending, that are not behind all stored events."""

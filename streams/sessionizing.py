@@ -106,6 +106,16 @@ def _add(sums: Sum, currency: bytes, amount: int, count: int) -> None:
         del sums[currency]
 
 
+def _packed(sums: Sum) -> dict[str, tuple[str, int]]:
+    """Sums as JSON has them."""
+    return {currency.decode(): (str(amount), count) for currency, (amount, count) in sums.items()} if sums else {}
+
+
+def _amounts(sums: Sum) -> dict[bytes, bytes]:
+    """Sums as Avro's decimals."""
+    return {currency: money.to_bytes(amount) for currency, (amount, _) in sums.items()} if sums else {}
+
+
 @dataclass(slots=True)
 class Session:
     """A session: the places of its first and last event, and its sums."""
@@ -162,11 +172,9 @@ class Session:
         return session
 
     def pack(self) -> bytes:
+        stake, deposits, withdrawals = self.sums
         counts = {name.decode(): count for name, count in self.counts.items()}
-        sums = [
-            {name.decode(): (str(amount), count) for name, (amount, count) in part.items()} if part else {}
-            for part in self.sums
-        ]
+        sums = _packed(stake), _packed(deposits), _packed(withdrawals)
         return self.last + self.first + orjson.dumps((self.paused, self.events, counts, *sums))
 
     @classmethod
@@ -183,13 +191,10 @@ class Session:
     def row(self, gap: int, assigned: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
         """The fields of schemas/avro/session from started_at to assigned, as a row; ``gap`` in milliseconds."""
         started, ended, counts = time_of(self.first), time_of(self.last), self.counts
-        amounts = (
-            {currency: money.to_bytes(amount) for currency, (amount, _) in part.items()} if part else part
-            for part in self.sums
-        )
+        stake, deposits, withdrawals = self.sums
         return (
             started, ended, _REASONS.get(self.last[_TIME], b"idle"), ended - started - self.paused, gap, self.events,
-            counts, counts.get(b"bet", 0), *amounts, assigned,
+            counts, counts.get(b"bet", 0), _amounts(stake), _amounts(deposits), _amounts(withdrawals), assigned,
         )  # fmt: skip
 
 
