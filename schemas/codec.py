@@ -72,10 +72,21 @@ _TIME = "EVEN[{v} & 8191] + MORE[h & 16383] + LAST[h >> 14] if 134217728 <= (h :
 _SIX, _SIX_EVEN = 0x8080_8080_8081, 0x0080_8080_8080
 """The bits that tell an even number of six bytes: every time of our days, in milliseconds."""
 
+# The low half of such a number by its first two bytes, -1 for others; and the high half by the four bytes behind, of
+# those that were read: it is the same for eight seconds. Two fifths of the time of putting it together from its bits.
+_LOW = [-1 if n & 0x8081 != 0x8080 else (n & 0x7F | n >> 1 & 0x3F80) >> 1 for n in range(1 << 16)]
+_HIGH: dict[bytes, int] = {}
+_HIGHS = 8192
 
-# The int of such a number's bytes, read as a little-endian int: seven bits of each, by twos, but for the sign's bit.
-_PAIRED = "six & 0x007F_007F_007F | (six & 0x7F00_7F00_7F00) >> 1"
-_UNPAIRED = "six >> 1 & 0x1FFF | six >> 3 & 0x7FFE000 | six >> 5 & 0x1FFF8000000"
+
+def _read_long(data: bytes, at: int) -> tuple[int, int]:
+    """As read_varint; a number of six bytes is read faster, as the ones near it, from now on."""
+    value, end = read_varint(data, at)
+    if end - at == 6 and value >= 0:
+        if len(_HIGH) >= _HIGHS:
+            _HIGH.clear()
+        _HIGH[data[at + 2 : end]] = value >> 13 << 13
+    return value, end
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -329,7 +340,7 @@ def compile_decoder(
     lines.append(f"    return ({', '.join(values)},)")
     names = {
         "DecodeError": DecodeError, "read_varint": read_varint, "SHORT": SHORT, "long_text": long_text,
-        "from_bytes": int.from_bytes,
+        "from_bytes": int.from_bytes, "LOW": _LOW, "HIGH": _HIGH, "read_long": _read_long,
         "NAME": schema["name"], "DEFAULTS": dict(defaults),
     }  # fmt: skip
     decode: Decode = _function("decode", lines, names)
@@ -354,13 +365,17 @@ def _read(optional: bool, kind: str, size: int, name: str | None, text: bool) ->
         lines = [f"{name} = data[at] != 0"] if name else []
         lines.append("at += 1")
     elif kind == "long":
-        lines = [
-            'six = from_bytes(data[at:at + 6], "little")',
-            f"if six & {_SIX} == {_SIX_EVEN}:",
-            "    at += 6",
-            *([f"    six = {_PAIRED}", f"    {name} = {_UNPAIRED}"] if name else []),
-            f"else: {name or '_'}, at = read_varint(data, at)",
-        ]
+        if name:
+            lines = [
+                "high = HIGH.get(data[at + 2:at + 6])",
+                f"if high is not None and ({name} := LOW[data[at] | data[at + 1] << 8]) >= 0: {name} += high; at += 6",
+                f"else: {name}, at = read_long(data, at)",
+            ]
+        else:
+            lines = [
+                f'if from_bytes(data[at:at + 6], "little") & {_SIX} == {_SIX_EVEN}: at += 6',
+                "else: _, at = read_varint(data, at)",
+            ]
     else:
         lines = ["n = data[at]"]
         lines += [f"if n < 128: {name} = n >> 1 ^ -(n & 1); at += 1" if name else "if n < 128: at += 1"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import registry
+from schemas import codec, registry
 from schemas.codec import (
     DecodeError,
     UnsupportedSchema,
@@ -207,3 +207,17 @@ def test_unsupported_types_are_refused() -> None:
 @settings(max_examples=500)
 def test_varint_round_trip(value: int) -> None:
     assert read_varint(varint(value), 0) == (value, len(varint(value)))
+
+
+def test_numbers_of_six_bytes_are_what_they_are_however_often_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_HIGHS", 4)
+    long = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "long"}, {"name": "b", "type": "long"}]}
+    encode, read = compile_encoder(long), compile_decoder(long, ("a", "b"), 0, {})
+    edges = [
+        sign * (1 << bits) + near for bits in range(26, 50) for near in (-8192, -1, 0, 1, 8191) for sign in (1, -1)
+    ]
+    for value in edges * 3:
+        for pair in ((value, 5), (5, value), (value, value + 8190)):
+            assert read(encode(dict(zip("ab", pair, strict=True)))) == pair
+    with pytest.raises(DecodeError):
+        read(varint(1 << 40) + varint(1 << 40)[:-1])
