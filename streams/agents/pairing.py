@@ -82,9 +82,9 @@ class Bet:
         Of the same event twice (again after its dedup window) the one with the lower coordinates stays, so that the
         outcome does not depend on which came first.
         """
-        order, wagers = _order(wager), self.wagers
+        wagers = self.wagers
         for i, other in enumerate(wagers):
-            if _order(other) == order:
+            if other.event_id == wager.event_id and _order(other) == _order(wager):
                 if PACKED.unpack(other.coordinates) <= PACKED.unpack(wager.coordinates):
                     return False
                 wagers[i] = wager
@@ -117,13 +117,13 @@ def _sized(wager: Wager) -> bytes:
 
 def step(record: Any, state: State, emit: Emit) -> None:
     """Adds the wager to what is known of its bet; the row follows, at the batch's end, if that changed anything."""
-    received, *fields = _read(record.value)
+    fields = _read(record.value)
     key, cause = record.key, emit.cause
     if cause is None:
         raise ValueError("a wager without the coordinates of its event: the header origin is missing")
     coordinates = packed_coordinates(cause)
-    bet = state.load(key, Bet.unpack) or Bet(_FIRST.pack(received), [])
-    if bet.add(Wager._make((*fields, coordinates))):
+    bet = state.load(key, Bet.unpack) or Bet(_FIRST.pack(fields[0]), [])
+    if bet.add(tuple.__new__(Wager, (*fields[1:], coordinates))):  # half the time of _make
         state.keep(key, bet, Bet.pack)
         emit.scratch[key] = (bet, record.offset, coordinates)
 
@@ -142,8 +142,12 @@ def close(state: State, emit: Emit) -> None:
 
 def settle(known: list[Wager]) -> tuple[Any, ...]:
     """The row's fields from player_id to the bet's coordinates, from wagers in their order."""
-    bets = [wager for wager in known if wager.event_name == b"bet"]
-    settlements = _once([wager for wager in known if wager.event_name != b"bet"]) if len(known) > len(bets) else []
+    bets: list[Wager] = []
+    settlements: list[Wager] = []
+    for wager in known:
+        (bets if wager.event_name == b"bet" else settlements).append(wager)
+    if len(settlements) > 1:
+        settlements = _once(settlements)
     if not bets:
         return _row(settlements[0], None, b"orphaned", b"", None, settlements, [])
     bet = bets[0]
@@ -156,15 +160,13 @@ def settle(known: list[Wager]) -> tuple[Any, ...]:
         return _row(bet, bet, status, b"A", net, [], anomalies)
     if not counting:
         return _row(bet, bet, b"open", b"B", None, [], anomalies)
-    net = sum(money.from_bytes(wager.amount) for wager in counting)
+    net = sum([money.from_bytes(wager.amount) for wager in counting])
     won = counting[0].event_name == b"win" if len(counting) == 1 else net > 0
     return _row(bet, bet, b"won" if won else b"lost", b"B", net, counting, anomalies)
 
 
 def _once(settlements: list[Wager]) -> list[Wager]:
     """Each transaction_id once, the first in order; one without stands for itself."""
-    if len(settlements) == 1:
-        return settlements
     first: dict[tuple[bool, bytes], Wager] = {}
     for wager in settlements:
         transaction = wager.transaction_id
@@ -173,17 +175,22 @@ def _once(settlements: list[Wager]) -> list[Wager]:
 
 
 def _anomalies(bets: list[Wager], settlements: list[Wager], counting: list[Wager]) -> list[bytes]:
-    bet = bets[0]
-    players = {wager.player_id for wager in settlements} - {None, bet.player_id}
-    found = {
-        b"currency_mismatch": any(wager.currency != bet.currency for wager in settlements),
-        b"double_reported": bet.settled and bool(settlements),
-        b"multiple_bets": len(bets) > 1,
-        b"multiple_settlements": len(counting) > 1,
-        b"player_mismatch": bet.player_id is not None and bool(players),
-        b"settled_before_placed": any(wager.event_time < bet.event_time for wager in counting),
-    }
-    return [name for name, odd in found.items() if odd]
+    bet, odd = bets[0], set()
+    for wager in settlements:
+        if wager.currency != bet.currency:
+            odd.add(b"currency_mismatch")
+        if bet.player_id is not None and wager.player_id is not None and wager.player_id != bet.player_id:
+            odd.add(b"player_mismatch")
+    for wager in counting:
+        if wager.event_time < bet.event_time:
+            odd.add(b"settled_before_placed")
+    if bet.settled and settlements:
+        odd.add(b"double_reported")
+    if len(bets) > 1:
+        odd.add(b"multiple_bets")
+    if len(counting) > 1:
+        odd.add(b"multiple_settlements")
+    return sorted(odd) if odd else []
 
 
 _NOT_PLACED = (None, None, None)
@@ -201,7 +208,7 @@ def _row(
             payout = money.from_bytes(bet.amount) + net
             amounts = (money.to_bytes(net), money.to_bytes(payout), money.to_bytes(-net))
     if counting:
-        settled = max(wager.event_time for wager in counting)
+        settled = max([wager.event_time for wager in counting])
     elif pattern == b"A":
         settled = placed
     return (
