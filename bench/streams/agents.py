@@ -12,13 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aiokafka.producer.message_accumulator import BatchBuilder
-
 from runtime import memory
 from runtime.agent import Agent, Record
 from runtime.changelog import Marker, encode
 from runtime.lane import BATCH
-from runtime.producer import MAX_BATCH
+from runtime.producer import Batch
 from runtime.step import Stepper
 from runtime.store import Caches, Store
 from schemas.keys import partition_of
@@ -28,8 +26,10 @@ from streams.agents import attribution, dedup, pairing, sessions, touches
 from tests.events import T0, event, record_key
 
 PARTITIONS, PLAYERS = 8, 600
-DAY = 86_400_000
 """PLAYERS are those of one partition of `events`, of some thousands in all."""
+DAY = 86_400_000
+LOG = 0x51A3_B2C1_D0E9_F807
+"""As long as a log's number is: from here it goes into rows."""
 
 
 def traffic(count: int) -> list[Record]:
@@ -61,13 +61,14 @@ class Box:
     """As Outbox, but nothing is sent; what another agent reads is kept."""
 
     def __init__(self, kept: dict[str, list[Any]]) -> None:
-        self._kept, self._batches = kept, {}  # type: ignore[var-annotated]
+        self._kept = kept
+        self._batches: dict[tuple[str, int], Batch] = {}
 
     def add(self, topic: str, partition: int, key: Any, value: Any, headers: Any, timestamp: int) -> None:
         batch = self._batches.get((topic, partition))
-        if batch is None or batch.append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
-            batch = self._batches[topic, partition] = BatchBuilder(MAX_BATCH, 0)
-            batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
+        if batch is None or not batch.add(timestamp, key, value, headers):
+            batch = self._batches[topic, partition] = Batch()
+            batch.add(timestamp, key, value, headers)
         if topic in (EVENTS.name, WAGERS.name, TOUCHES.name):
             self._kept.setdefault(topic, []).append((key, value, tuple(headers), timestamp))
 
@@ -81,7 +82,7 @@ def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list
     store, kept = Store(folder / agent.name, Caches(64 << 20)), {}  # type: ignore[var-annotated]
     names = {topic.name for topic in (*agent.outputs, DEAD_LETTERS)}
     memory.settle()
-    stepper, marker = Stepper(agent, dict.fromkeys(names, PARTITIONS), 0, 100), Marker()
+    stepper, marker = Stepper(agent, dict.fromkeys(names, PARTITIONS), 0, 100), Marker(log=LOG)
     steps = outputs = states = 0.0
     objects: dict[bytes, Any] = {}
     for start in range(0, len(records), BATCH):
