@@ -37,10 +37,10 @@ def scrubber(topic: str, columns: Iterable[str]) -> Scrub | None:
         return _scrub_rejections
     if topic == DEAD_LETTERS.name:
         return _scrub_letters
-    return _scrub_persons if {"tenant", "player_id"} <= set(columns) else None
+    return scrub_persons if {"tenant", "player_id"} <= set(columns) else None
 
 
-def _scrub_persons(found: Columns, forgotten: Forgotten) -> None:
+def scrub_persons(found: Columns, forgotten: Forgotten) -> None:
     pairs = list(zip(found["tenant"], found["player_id"], strict=True))
     known = {pair: forgotten.find(_bytes(pair[0]), _bytes(pair[1])) for pair in set(pairs) if pair[1] is not None}
     rows = {at: person for at, pair in enumerate(pairs) if (person := known.get(pair)) is not None}

@@ -12,6 +12,7 @@ Errors: DecodeError, UnknownSchema, OriginError. They are about one of the recor
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from clickhouse_connect.datatypes.registry import get_from_name
@@ -19,18 +20,26 @@ from clickhouse_connect.datatypes.registry import get_from_name
 from runtime.forgotten import Forgotten
 from runtime.origin import CAUSE, HEADER, LETTER
 from schemas.codec import UnsupportedSchema, compile_decoder
+from schemas.registry import HEADER as SCHEMA
 from schemas.registry import RecordType
 from schemas.topics import Topic
-from sinks.erasure import scrubber
-from sinks.properties import storable
+from sinks.avro import Passage, Unreadable
+from sinks.erasure import scrub_persons, scrubber
+from sinks.properties import storable, suspected
 from sinks.table import Column, Columns, Table
-from sinks.wire import JsonText, wire_type
+from sinks.wire import JsonText, avro_value, wire_type
 
 Schema = Mapping[str, Mapping[str, str]]
 """Type of each column of each physical table in the database."""
 
 VERSION_SHIFT = 48
 _DERIVED = {"version": ("epoch", "offset"), "is_deleted": ("withdrawn",)}
+VERSION = (
+    f"bitOr(bitShiftLeft(toUInt64(epoch), {VERSION_SHIFT}), toUInt64(offset))",
+    "epoch NOT BETWEEN 0 AND 65535 OR offset < 0",
+)
+"""In SQL, and where that would be another number."""
+_IN_SQL = {"version": VERSION, "is_deleted": ("withdrawn", "")}
 
 
 class MissingTable(Exception):  # noqa: N818
@@ -50,6 +59,25 @@ class Feed(ABC):
 
     topic: Topic
     tables: tuple[Table, ...]
+    ahead = 0
+    """How many bytes ``passed`` puts before each record."""
+
+    @cached_property
+    def passage(self) -> Passage | None:
+        """How its records go to ClickHouse as they are; None where that cannot be."""
+        assert self.topic.value is not None
+        try:
+            return Passage(self.topic.value, self.tables, self.ahead)
+        except Unreadable:
+            return None
+
+    def passed(self, records: Sequence[Any]) -> list[bytes] | None:
+        """The bytes of records that go to ClickHouse as they are, or None where one of them must be decoded here."""
+        return None
+
+    def received(self, records: Sequence[Any]) -> list[int]:
+        """When each event was received, in milliseconds, where the records are events."""
+        return []
 
     @abstractmethod
     def rows(self, records: Sequence[Any]) -> list[tuple[Columns, list[Any]]]:
@@ -81,11 +109,28 @@ class RecordFeed(Feed):
         self._forgotten, self._scrub = forgotten, scrubber(topic.name, self._names)
         self._json = [name for name in self._fields if columns[name].startswith("JSON")]
         sent = [
-            Column(name, JsonText.of(columns[name]) if name in self._json else wire_type(fields[name]))
+            Column(name, JsonText.of(columns[name]), f"`{name}`", suspected(f"`{name}`"))
+            if name in self._json
+            else Column(name, wire_type(fields[name]), avro_value(name, fields[name]))
             for name in self._fields
         ]
-        sent += [Column(name, get_from_name("UInt64")) for name in self._derived]
+        sent += [Column(name, get_from_name("UInt64"), *_IN_SQL[name]) for name in self._derived]
         self.tables = (Table(topic.table, tuple(sent)),)
+        self._owners = topic.value.reader("tenant", "player_id", text=False) if self._scrub is scrub_persons else None
+
+    def passed(self, records: Sequence[Any]) -> list[bytes] | None:
+        """As Feed says. Raises DecodeError."""
+        values = [record.value or b"" for record in records]
+        if self.passage is None or {value[:SCHEMA] for value in values} != {self.passage.header}:
+            return None
+        return None if self._forgotten and self._concern(values, self._forgotten) else values
+
+    def _concern(self, values: Sequence[bytes], forgotten: Forgotten) -> bool:
+        """Whether rows may have to be scrubbed."""
+        if self._owners is None:
+            return self._scrub is not None
+        owners = set(map(self._owners, values))
+        return any(player is not None and forgotten.find(tenant, player) for tenant, player in owners)
 
     def rows(self, records: Sequence[Any]) -> list[tuple[Columns, list[Any]]]:
         return [(self.columns(self.read(records)), list(records))]

@@ -7,29 +7,62 @@ from typing import Any
 from clickhouse_connect.datatypes.registry import get_from_name
 
 from runtime.forgotten import Forgotten
-from runtime.origin import ingest_coordinates
+from runtime.origin import PACKED, ingest_coordinates, packed_coordinates
 from runtime.settings import Settings
+from schemas.registry import EVENT
 from schemas.topics import EVENTS, SESSIONS, TOPICS
-from sinks.feed import Feed, RecordFeed, Schema, origin_of, stored
+from sinks.avro import AHEAD
+from sinks.feed import VERSION, Feed, RecordFeed, Schema, origin_of, stored
 from sinks.table import Column, Columns, Table
-from sinks.wire import Uuid
+from sinks.wire import Uuid, avro_value
 
 
-def _columns(**types: str) -> tuple[Column, ...]:
-    return tuple(Column(name, get_from_name(kind)) for name, kind in types.items())
+def _columns(**given: tuple[str, str]) -> tuple[Column, ...]:
+    """By name: type and value in SQL."""
+    return tuple(Column(name, get_from_name(kind), sql) for name, (kind, sql) in given.items())
+
+
+def _of(name: str, kind: str) -> tuple[str, str]:
+    """The type of a number and its value, refused as if it were sent in that type."""
+    return kind, f"accurateCast({name}, '{kind}')"
+
+
+def _coordinate(kind: str, start: int, size: int) -> str:
+    """A part of runtime.origin.packed_coordinates."""
+    return f"reinterpretAs{kind}(reverse(substring({AHEAD}, {start}, {size})))"
 
 
 class EventFeed(RecordFeed):
     """Events, with the ingest coordinates that their origin carries, and whether they are late."""
 
-    _added = _columns(ingest_log="Int64", ingest_partition="UInt32", ingest_offset="UInt64", is_late="Bool")
+    ahead = PACKED.size
 
     def __init__(self, schema: Schema, lateness: int, forgotten: Forgotten | None = None) -> None:
         """``lateness`` in milliseconds: received longer than this after it happened, an event is late."""
         super().__init__(EVENTS, schema, forgotten=forgotten)
         self._lateness = lateness
+        self._received = EVENT.reader("received_at")
+        delay = "toUnixTimestamp64Milli(received_at) - toUnixTimestamp64Milli(event_time)"
+        added = _columns(
+            ingest_log=("Int64", _coordinate("Int64", 1, 8)),
+            ingest_partition=("UInt32", _coordinate("UInt32", 9, 4)),
+            ingest_offset=_of(_coordinate("Int64", 13, 8), "UInt64"),
+            is_late=("Bool", f"{delay} > {lateness}"),
+        )
         (table,) = self.tables
-        self.tables = (Table(table.view, (*table.columns, *self._added)),)
+        self.tables = (Table(table.view, (*table.columns, *added)),)
+
+    def passed(self, records: Sequence[Any]) -> list[bytes] | None:
+        """As Feed says. Raises OriginError, DecodeError."""
+        values = super().passed(records)
+        if values is None:
+            return None
+        places = [packed_coordinates(origin_of(record)) for record in records]
+        return [place + value for place, value in zip(places, values, strict=True)]
+
+    def received(self, records: Sequence[Any]) -> list[int]:
+        read = self._received
+        return [read(record.value)[0] for record in records]
 
     def read(self, records: Sequence[Any]) -> dict[str, Any]:
         found = super().read(records)
@@ -46,17 +79,21 @@ class SessionFeed(RecordFeed):
 
     _assigned = (
         *_columns(
-            epoch="UInt32", received_at="DateTime64(3, 'UTC')", ingest_log="Int64", ingest_partition="UInt32",
-            ingest_offset="UInt64",
+            epoch=_of("epoch", "UInt32"),
+            received_at=("DateTime64(3, 'UTC')", "tupleElement(each, 'received_at')"),
+            ingest_log=("Int64", "tupleElement(each, 'log')"),
+            ingest_partition=_of("tupleElement(each, 'partition')", "UInt32"),
+            ingest_offset=_of("tupleElement(each, 'offset')", "UInt64"),
         ),
-        Column("session_id", Uuid.of()),
-        *_columns(version="UInt64", partition="UInt32"),
-    )  # fmt: skip
+        Column("session_id", Uuid.of(), avro_value("session_id", {"logicalType": "uuid"})),
+        Column("version", get_from_name("UInt64"), *VERSION),
+        *_columns(partition=_of("partition", "UInt32")),
+    )
 
     def __init__(self, schema: Schema, forgotten: Forgotten | None) -> None:
         super().__init__(SESSIONS, schema, also=("assigned",), forgotten=forgotten)
         stored("assignments", schema)
-        self.tables = (*self.tables, Table("assignments", self._assigned))
+        self.tables = (*self.tables, Table("assignments", self._assigned, "ARRAY JOIN assigned AS each"))
 
     def rows(self, records: Sequence[Any]) -> list[tuple[Columns, list[Any]]]:
         read = self.read(records)

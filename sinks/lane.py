@@ -23,7 +23,7 @@ from runtime.transport import Run
 from schemas.registry import UnknownSchema
 from sinks.batch import store
 from sinks.feed import Feed
-from sinks.table import Block
+from sinks.table import Stored
 from sinks.writer import BadRow, Stop, Writer
 
 log = logging.getLogger("sluice.sink")
@@ -205,15 +205,15 @@ class Lane:
     async def _store(self, turn: int, batch: list[tuple[TP, Run]]) -> None:
         """Stores the batch whatever it takes, unless the assignment changes meanwhile."""
         records = [record for _, run in batch for record in run]
-        backoff, learnt = 0.1, False
+        backoff, learnt, decoded = 0.1, False, False
         known: int | None = None
         while turn == self._turn:
             try:
                 started = time.perf_counter()
                 told = await self._tools.recall()  # `sluice forget` relies on it: what is stored then knows who it was
                 known = told if known is None else known
-                blocks, bad = await asyncio.get_running_loop().run_in_executor(
-                    self._tools.pool, store, self._feed, records, self._tools.writer, learnt
+                stored, bad = await asyncio.get_running_loop().run_in_executor(
+                    self._tools.pool, store, self._feed, records, self._tools.writer, learnt, decoded
                 )
                 if bad:
                     await self._tools.bury(bad)
@@ -228,12 +228,13 @@ class Lane:
                 log.warning("waits", extra={"topic": self.name, "seconds": round(backoff, 1), "reason": self.waits})
                 metrics.SINK_FAILURES.labels(self.name).inc()
                 await asyncio.sleep(backoff)
+                decoded = True
                 backoff = min(backoff * 2, SLOWEST)
             else:
                 self.waits = ""
                 took = time.perf_counter() - started
                 self._interval = min(max(took * SHARE, SHORTEST), LONGEST)
-                self._observe(blocks, bad, took)
+                self._observe(stored, bad, took)
                 self._settle(turn, batch)
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
@@ -261,10 +262,9 @@ class Lane:
                 consumer.release(tp)
             self._held.clear()
 
-    def _observe(self, blocks: list[Block], bad: list[BadRow], seconds: float) -> None:
+    def _observe(self, stored: list[Stored], bad: list[BadRow], seconds: float) -> None:
         metrics.SINK_INSERT_SECONDS.labels(self.name).observe(seconds)
         metrics.SINK_LETTERS.labels(self.name).inc(len(bad))
-        for block in blocks:
-            metrics.SINK_ROWS.labels(block.table.view).inc(block.rows)
-            if block.table.view == "events" and block.rows:
-                metrics.FRESHNESS.add(block.column("received_at"), time.time() * 1000)
+        for each in stored:
+            metrics.SINK_ROWS.labels(each.view).inc(each.rows)
+            metrics.FRESHNESS.add(each.received, time.time() * 1000)

@@ -19,6 +19,10 @@ _LARGE = re.compile(rb"[eE]\+?\d{3}|\d{200}").search
 """Any number of 1e299 or more matches; texts that match for another reason are only written again."""
 _STRINGS = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+(:?)').finditer
 """Every string, each once, so that the time is linear; a colon behind it makes it a key."""
+_SUSPECTED = (
+    r"[:,\[]\s*-?[\d.]*(?:[eE]\+?\d{3}|\d{200})"  # a number that _LARGE finds
+    r'|(?:\.|\\u002[eE])(?:[^"\\]|\\.)*"\s*:'  # a key with a dot
+)
 _DIGITS = 300
 """An integer of up to so many digits is a Float64; Python refuses to print those of more than 4,300."""
 Path = tuple[str, ...]
@@ -27,6 +31,12 @@ Path = tuple[str, ...]
 def storable(texts: Iterable[bytes]) -> list[bytes]:
     """Each JSON text as it can be stored; nearly all stay what they are."""
     return [_tamed(text) if _LARGE(text) or _has_dotted_key(text) else text for text in texts]
+
+
+def suspected(name: str) -> str:
+    """The condition in SQL under which ``storable`` has to look at a text, or a little more often."""
+    pattern = _SUSPECTED.replace("\\", "\\\\")
+    return f"match({name}, '{pattern}')"
 
 
 def _has_dotted_key(text: bytes) -> bool:

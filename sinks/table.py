@@ -3,6 +3,7 @@
 The analyst's name is a view; the rows are in the table of that name with ``_rows`` behind it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +15,14 @@ Columns = list[Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column and the type in which its values are sent."""
+    """A column, the type in which its values are sent, and how ClickHouse makes it of a record's fields."""
 
     name: str
     type: ClickHouseType
+    sql: str
+    """Its value, an expression of the fields of the topic's schema."""
+    doubt: str = ""
+    """A condition under which a record has to be decoded by us; ClickHouse then refuses it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Table:
 
     view: str
     columns: tuple[Column, ...]
+    unfold: str = ""
+    """An ARRAY JOIN, where a record becomes any number of rows."""
 
     @property
     def name(self) -> str:
@@ -54,12 +61,6 @@ class Block:
         """How many."""
         return len(self.causes)
 
-    def column(self, name: str) -> Any:
-        """The values of one column. Raises StopIteration where the table has none of the name."""
-        return next(
-            values for column, values in zip(self.table.columns, self.columns, strict=True) if column.name == name
-        )
-
     def extend(self, columns: Columns, causes: list[Any]) -> None:
         """Adds rows, given by column, and the record of each."""
         for mine, more in zip(self.columns, columns, strict=True):
@@ -69,3 +70,13 @@ class Block:
     def cut(self, start: int, stop: int) -> "Block":
         """The rows from ``start`` to before ``stop``."""
         return Block(self.table, [column[start:stop] for column in self.columns], self.causes[start:stop])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Rows that were inserted into the table behind a view."""
+
+    view: str
+    rows: int
+    received: Sequence[int] = ()
+    """When each event was received, in milliseconds, where they are of events."""

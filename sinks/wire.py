@@ -92,6 +92,21 @@ def wire_type(schema: Schema) -> ClickHouseType:
     return get_from_name(_flat(schema))
 
 
+def avro_type(schema: Schema) -> str:
+    """The type in which ClickHouse reads an Avro field; ``avro_value`` is then its value. Raises KeyError."""
+    name: str = wire_type(schema).name
+    if "UUID" in name and name not in ("UUID", "Nullable(UUID)"):
+        raise KeyError(name)  # avro_value mends no ids within other values
+    return name.replace("UUID", "FixedString(16)")
+
+
+def avro_value(name: str, schema: Schema) -> str:
+    """The value of a field that was read so, in SQL."""
+    if "UUID" in wire_type(schema).name:
+        return f"reinterpretAsUUID(concat(reverse(substring(`{name}`, 1, 8)), reverse(substring(`{name}`, 9, 8))))"
+    return f"`{name}`"
+
+
 def _optional(schema: Schema) -> ClickHouseType:
     match schema:
         case {"logicalType": "decimal", "precision": precision, "scale": scale}:

@@ -27,6 +27,12 @@ SETTINGS = {
     "input_format_try_infer_datetimes": 0,
     "max_parser_depth": 1000,
 }
+WHOLE = SETTINGS | {
+    # Rows are written once all are read, so that nothing is there of an insert that is refused for a later one.
+    "min_insert_block_size_rows": 1_000_000_000,
+    "min_insert_block_size_bytes": 0,
+    "max_insert_threads": 1,
+}
 ONE_BLOCK = 1_000_000
 """Rows that the driver may put into one block: all that we give it."""
 
@@ -53,6 +59,12 @@ class Writer:
         self._contexts: dict[str, InsertContext] = {}
         self._refused: dict[str, int] = {}
         """Rows refused in a row, by table."""
+
+    def pass_on(self, table: Table, statement: bytes, body: bytes) -> int:
+        """Executes an INSERT that reads ``body``; returns how many rows it wrote. Raises what the driver does."""
+        written = self._client.raw_insert("", insert_block=statement + body, settings=WHOLE).written_rows
+        self._refused[table.name] = 0
+        return written
 
     def insert(self, block: Block) -> list[BadRow]:
         """Inserts all rows but those that are refused alone, which it returns.

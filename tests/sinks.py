@@ -16,11 +16,11 @@ from clickhouse_connect.driver.client import Client
 from embedded.clickhouse import ClickHouse
 from embedded.place import LOOPBACK, free_port
 from runtime.settings import Settings, load
+from sinks.batch import store
 from sinks.clickhouse import connect
 from sinks.feed import Feed
 from sinks.feeds import feeds
 from sinks.migrate import Migrator
-from sinks.table import Block
 from sinks.writer import BadRow, Writer, columns_of
 
 SESSION = 4
@@ -42,15 +42,9 @@ class Warehouse:
         }
         self.writer = Writer(self.client)
 
-    def store(self, records: Sequence[Any]) -> list[BadRow]:
-        """Inserts records of one topic as the sink does, a block per table."""
-        feed = self.feeds[records[0].topic]
-        bad: list[BadRow] = []
-        for table, (columns, causes) in zip(feed.tables, feed.rows(records), strict=True):
-            block = Block(table)
-            block.extend(columns, causes)
-            bad += self.writer.insert(block)
-        return bad
+    def store(self, records: Sequence[Any], decoded: bool = False) -> list[BadRow]:
+        """Inserts records of one topic as the sink does; ``decoded``, by the column."""
+        return store(self.feeds[records[0].topic], records, self.writer, learnt=True, decoded=decoded)[1]
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """A query's rows by column name."""

@@ -99,3 +99,21 @@ def test_quick_inserts_come_sooner_and_slow_ones_seldom(monkeypatch: pytest.Monk
     found = begins(monkeypatch, [0.01, 0.1, 0.25, 0.4, 3.0, 0.01, 0.01])
     gaps = [round(later - earlier, 3) for earlier, later in pairwise(found)]
     assert gaps == [0.5, 0.5, 0.75, 1.0, 3.2, 0.5, 0.5]
+
+
+def test_a_batch_that_failed_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ClickHouse may have died of reading it as it is."""
+    tried: list[bool] = []
+
+    def store(*given: Any) -> Any:
+        tried.append(given[-1])
+        if len(tried) < 3:
+            raise ConnectionError
+        return [], []
+
+    anything: Any = None
+    feed: Any = Topic()
+    monkeypatch.setattr(module, "store", store)
+    lane = Lane(feed, Tools(anything, Inline(), Consumer, anything, anything, position, anything, anything, buffer=1))
+    asyncio.run(lane._store(0, [(AT, [Record(EVENTS.name, 0, 0, 0, b"", b"x", ())])]))
+    assert tried == [False, True, True]
