@@ -24,6 +24,9 @@ from sinks.writer import BadRow, Writer
 
 log = logging.getLogger("sluice.sink")
 
+WARY = 10
+"""So many batches are decoded behind one that was refused: some senders' JSON has to be mended in every batch, and a
+try that is refused costs half as much as storing it does."""
 CHUNK = 500
 """Records decoded at once: few enough that their values are still in the cache when they are turned into columns."""
 
@@ -49,6 +52,9 @@ def store(
 
 def _pass(feed: Feed, records: Sequence[Any], writer: Writer) -> list[Stored] | None:
     """Inserts records as they are; None where they must be decoded. Raises what sinks.errors takes for no answer."""
+    if feed.wary:
+        feed.wary -= 1
+        return None
     try:
         values = feed.passed(records)
         if feed.passage is None or values is None:
@@ -63,7 +69,8 @@ def _pass(feed: Feed, records: Sequence[Any], writer: Writer) -> list[Stored] | 
     except DatabaseError as error:
         if not error.code:
             raise
-        log.info("decodes a batch", extra={"topic": feed.topic.name, "code": error.code})
+        feed.wary = WARY
+        log.info("decodes batches", extra={"topic": feed.topic.name, "code": error.code})
         return None
     return [Stored(table.view, count, received) for table, count in zip(feed.tables, rows, strict=True)]
 

@@ -61,6 +61,8 @@ class Feed(ABC):
     tables: tuple[Table, ...]
     ahead = 0
     """How many bytes ``passed`` puts before each record."""
+    wary = 0
+    """How many batches are yet to be decoded without a try, since one was refused."""
 
     @cached_property
     def passage(self) -> Passage | None:

@@ -17,6 +17,7 @@ from schemas.registry import EVENT, RecordType
 from schemas.registry import HEADER as SCHEMA
 from schemas.topics import EVENTS, SESSIONS, TOPICS, Topic
 from sinks.avro import new_mark
+from sinks.batch import WARY
 from sinks.feeds import feeds
 from sinks.writer import columns_of
 from tests.events import T0, event
@@ -101,6 +102,7 @@ def rows(of: Warehouse, topic: Topic) -> list[list[bytes]]:
 
 def emptied(both: tuple[Warehouse, Warehouse], topic: Topic) -> None:
     for each in both:
+        each.feeds[topic.name].wary = 0
         for table in each.feeds[topic.name].tables:
             each.client.command(f"TRUNCATE TABLE {table.name}")
 
@@ -296,6 +298,10 @@ def test_json_that_must_be_mended_is(both: tuple[Warehouse, Warehouse], properti
         pass_on(both[0], records)
     assert both[0].store(records) == both[1].store(records, decoded=True) == []
     assert rows(both[0], EVENTS) == rows(both[1], EVENTS)
+    assert both[0].feeds[EVENTS.name].wary == WARY
+    for _ in range(WARY):
+        assert both[0].store(records) == []  # would be refused again
+    assert both[0].feeds[EVENTS.name].wary == 0
 
 
 def test_only_batches_that_concern_the_forgotten_are_decoded(both: tuple[Warehouse, Warehouse]) -> None:
