@@ -57,7 +57,7 @@ def test_plain_agents_work_beside_the_exact_ones(pipeline: Pipeline, tmp_path: P
         pipeline.await_done([worker])
         until(lambda: not pipeline.lag("plain", [EVENTS.name]), 120, [worker.log])
         stored = len(read_all(pipeline.kafka, EVENTS.name))
-        assert metric(worker, "sluice_agent_plain_events_total") >= stored  # at least once
+        until(lambda: metric(worker, "sluice_agent_plain_events_total") >= stored)  # at least once
         assert metric(worker, "sluice_agent_plain_alerts_total") == 0
         worker.kill()  # what the table knows of the player is in its changelog alone
         pipeline.ingest([*ordinary[1500:], deposit(velocity.DEPOSITS - 1)])
@@ -65,8 +65,8 @@ def test_plain_agents_work_beside_the_exact_ones(pipeline: Pipeline, tmp_path: P
         pipeline.await_done([worker])
         until(lambda: not pipeline.lag("plain", [EVENTS.name]), 120, [worker.log])
         more = len(read_all(pipeline.kafka, EVENTS.name)) - stored
-        assert metric(worker, "sluice_agent_plain_events_total") >= more
-        assert metric(worker, "sluice_agent_plain_alerts_total") >= 1
+        until(lambda: metric(worker, "sluice_agent_plain_events_total") >= more)  # Faust may commit what is under way
+        until(lambda: metric(worker, "sluice_agent_plain_alerts_total") >= 1)
         assert worker.stop() == 0
     finally:
         worker.kill()
