@@ -8,8 +8,9 @@ Avro puts nothing between records, so that one which is longer or shorter than i
 Behind each stands a mark therefore, chosen by chance for each insert, and where it is not in its place the whole insert
 is refused. A record cannot hold the mark, and one that swallows the next with its mark leaves a record too few, which
 ClickHouse misses before it writes anything (sinks.writer). Which record it was is found by decoding
-(``sinks/batch.py``). Two things are read less strictly than there, and change no other record: a branch that a union
-has not is null, and a text that is not UTF-8 is kept.
+(``sinks/batch.py``). Of what our agents encode themselves, two things are read less strictly than there, and change no
+other record: a branch that a union has not is null, and a text that is not UTF-8 is kept. Events, whose bytes came from
+elsewhere, are read to their end before (sinks.feeds).
 """
 
 import json

@@ -41,7 +41,8 @@ class EventFeed(RecordFeed):
         """``lateness`` in milliseconds: received longer than this after it happened, an event is late."""
         super().__init__(EVENTS, schema, forgotten=forgotten)
         self._lateness = lateness
-        self._received = EVENT.reader("received_at")
+        # With the last field, so that each is proven to be an event to its end: dedup passes on what it was given.
+        self._received = EVENT.reader("received_at", EVENT.latest.schema["fields"][-1]["name"], text=False)
         delay = "toUnixTimestamp64Milli(received_at) - toUnixTimestamp64Milli(event_time)"
         added = _columns(
             ingest_log=("Int64", _coordinate("Int64", 1, 8)),
