@@ -141,7 +141,7 @@ class Kafka(Server):
             str(JAVA),
             f"-Xmx{heap >> 20}m",
             "-XX:+UseSerialGC",  # half the memory and CPU of G1 on a small heap
-            "-XX:TieredStopAtLevel=1",  # the second compiler takes minutes to earn what it costs
+            "-XX:TieredStopAtLevel=1",  # the second compiler costs more than it wins, for a minute under load at least
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
             "--sun-misc-unsafe-memory-access=allow",
