@@ -31,37 +31,10 @@ from schemas.registry import (
     SESSION,
     UnknownSchema,
 )
+from tests.avro import values
 
 FLAT = [EVENT, REPEAT, REJECTION, REGISTERED_EVENT]
 NESTED = [BET, SESSION, DEAD_LETTER, API_KEY]
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
-
-
-def values(schema: Any) -> st.SearchStrategy[Any]:
-    match schema:
-        case ["null", inner]:
-            return st.none() | values(inner)
-        case {"type": "fixed", "size": size}:
-            return st.binary(min_size=size, max_size=size)
-        case {"type": "array", "items": inner}:
-            return st.lists(values(inner), max_size=4)
-        case {"type": "map", "values": inner}:
-            return st.dictionaries(TEXT, values(inner), max_size=4)
-        case {"type": "record", "fields": fields}:
-            return st.fixed_dictionaries({field["name"]: values(field["type"]) for field in fields})
-        case {"type": inner}:
-            return values(inner)
-        case "string":
-            return TEXT
-        case "bytes":
-            return st.binary(max_size=200)
-        case "boolean":
-            return st.booleans()
-        case "int":
-            return st.integers(-(2**31), 2**31 - 1)
-        case "long":
-            return st.integers(-(2**63), 2**63 - 1)
-    raise AssertionError(schema)
 
 
 def records(kind: registry.RecordType) -> st.SearchStrategy[dict[str, Any]]:
