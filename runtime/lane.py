@@ -224,7 +224,7 @@ class Lane:
             result = await self._step(records)
             self._tools.observe(self.agent.name, self.tp.partition, result, time.perf_counter() - started)
             self._settle()
-            self.state.sweep(result.read)
+            self.state.tend(result.read)
             if self._carrier is not None and self._carrier.due():
                 await self._carrier.advance(self._tools.outlet, self._tools.kafka)
 

@@ -22,11 +22,13 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
+    ReadOptions,
     WriteBatch,
     WriteOptions,
 )
 
 from runtime.changelog import DELETE, Change, ChangelogError, Marker
+from runtime.filter import Filter
 
 META = b""
 """Key of the marker and the position: the one key that an agent may not use."""
@@ -36,6 +38,10 @@ _POSITION = struct.Struct(">qq")
 _OFFSET = struct.Struct(">q")
 OFFSET = _OFFSET.size
 WRITE_BUFFER = 8 * 1024 * 1024
+RUNS = 8
+"""Sorted runs before some are merged. Few keys are looked for that are not there (``Filter``), so it costs little."""
+FILES = 512
+"""Kept open, of some twenty that a store has: RocksDB counts them in 64 parts, of which each needs room for a few."""
 
 
 class StateInUse(Exception):  # noqa: N818
@@ -80,13 +86,14 @@ def _options(caches: Caches) -> Options:
     options.create_if_missing(True)
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(WRITE_BUFFER)
-    options.set_memtable_whole_key_filtering(True)  # most keys are new: a filter says so sooner than the skip list
-    options.set_memtable_prefix_bloom_ratio(0.1)
     options.set_max_write_buffer_number(2)
     options.set_compaction_style(DBCompactionStyle.universal())  # keys are random: levels would be rewritten whole
+    options.set_level_zero_file_num_compaction_trigger(RUNS)
+    options.set_level_zero_slowdown_writes_trigger(4 * RUNS)
+    options.set_level_zero_stop_writes_trigger(5 * RUNS)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
-    options.set_max_open_files(64)
+    options.set_max_open_files(FILES)
     options.set_keep_log_file_num(2)
     return options
 
@@ -106,13 +113,50 @@ class Store:
         write.disable_wal = True
         self._db.set_write_options(write)
         self._get = self._db.get
+        self._in_passing = ReadOptions()
+        self._in_passing.fill_cache(False)  # whoever reads everything would leave nothing else in it
+        self._begin_filter()
+
+    def _begin_filter(self) -> None:
+        self._filter = Filter.unknown() if self._keys(b"", 1) else Filter(0)
+        self._next: Filter | None = None
+        """The filter that takes its place once it has every key, and how far those were read."""
+        self._next_from = b""
 
     def get(self, key: bytes) -> bytes | None:
         """The value behind its offset's eight bytes, as stored. Raises StateDamaged, StateFailed."""
+        if not self._filter.may_hold(key):
+            return None
+        return self._read(key)
+
+    def _read(self, key: bytes) -> bytes | None:
         try:
             return self._get(key)  # type: ignore[no-any-return]
         except Exception as error:
             raise _failure(self.folder, error) from error
+
+    def _keys(self, start: bytes, count: int) -> list[bytes]:
+        """Up to ``count`` stored keys from ``start`` on, ascending."""
+        try:
+            return list(islice(self._db.keys(from_key=start or b"\x00", read_opt=self._in_passing), count))
+        except Exception as error:
+            raise _failure(self.folder, error) from error
+
+    def learn(self, count: int) -> None:
+        """Reads up to ``count`` keys on for a new filter, where the one in use is full or knows nothing.
+
+        Raises StateDamaged, StateFailed.
+        """
+        if self._next is None:
+            if self._filter.room > 0:
+                return
+            self._next, self._next_from = Filter(self.size()), b""
+        found = self._keys(self._next_from, count)
+        self._next.add(found)
+        if len(found) == count:
+            self._next_from = found[-1] + b"\x00"
+        else:
+            self._filter, self._next = self._next, None
 
     def entries(self, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
         """Up to ``count`` stored pairs from ``start`` on, ascending: half the time of a scan.
@@ -120,7 +164,7 @@ class Store:
         Raises StateDamaged, StateFailed.
         """
         try:
-            return list(islice(self._db.items(from_key=start or b"\x00"), count))
+            return list(islice(self._db.items(from_key=start or b"\x00", read_opt=self._in_passing), count))
         except Exception as error:
             raise _failure(self.folder, error) from error
 
@@ -154,7 +198,7 @@ class Store:
 
     def meta(self) -> tuple[Marker, int, int] | None:
         """(marker, position in the changelog, its incarnation), or None. Raises StateDamaged, StateFailed."""
-        raw = self.get(META)
+        raw = self._read(META)
         if raw is None:
             return None
         position, log = _POSITION.unpack_from(raw)
@@ -165,9 +209,13 @@ class Store:
 
     def write(self, changes: Iterable[Change], marker: Marker, position: int, log: int) -> None:
         """Changes, marker and position in one WriteBatch. Raises StateDamaged, StateFailed."""
-        batch = self.batch()
+        batch, ordered = self.batch(), sorted(changes, key=_key)  # in order they cost RocksDB half
+        keys = list(map(_key, ordered))
+        self._filter.add(keys)
+        if self._next is not None:
+            self._next.add(keys)
         put, pack = batch.put, _OFFSET.pack
-        for kind, key, value, offset in sorted(changes, key=_key):  # in order they cost RocksDB half
+        for kind, key, value, offset in ordered:
             if kind == DELETE:
                 batch.delete(key)
             else:

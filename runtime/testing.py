@@ -78,9 +78,11 @@ class MemoryStore(Store):
     def __init__(self, folder: Path, caches: Any) -> None:
         self.folder, self.fault = folder, caches
         self._data = self.disks.setdefault(folder, {})
+        self._get = self._data.get
+        self._begin_filter()
 
-    def get(self, key: bytes) -> bytes | None:
-        return self._data.get(key)
+    def _keys(self, start: bytes, count: int) -> list[bytes]:
+        return [key for key, _ in islice(self.scan(start, b"\xff" * 64), count)]
 
     def entries(self, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
         return list(islice(self.scan(start, b"\xff" * 64), count))
@@ -309,7 +311,7 @@ class Run:
             await boxes[-1].deliver()
             try:
                 await state.commit(result.changes.values(), result.marker, outlet, self.broker)
-                state.sweep(result.read)
+                state.tend(result.read)
                 if carrier is not None and carrier.due():
                     await carrier.advance(outlet, self.broker)
             except StateDamaged:

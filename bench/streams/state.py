@@ -21,7 +21,7 @@ from runtime import memory
 from runtime.agent import Record
 from runtime.changelog import PUT, Marker, encode
 from runtime.kafka import Log, LogReader
-from runtime.partition import PartitionState, Place
+from runtime.partition import PACE, PartitionState, Place
 from runtime.producer import Outbox, Outlet
 from runtime.step import Stepper
 from runtime.store import Caches, Store
@@ -87,6 +87,7 @@ def many_keys(keys: int, folder: Path) -> tuple[float, float, int]:
         box.build()
         encode(result.changes.values(), result.marker, b"w" * 16, 1)
         store.write(result.changes.values(), result.marker, 0, 0)
+        store.learn(PACE * len(records))
         marker, spent = result.marker, time.perf_counter() - before
         for known, span in spans.items():
             if known * 0.9 < marker.applied <= known:

@@ -1,11 +1,22 @@
 """The store on a real RocksDB."""
 
+import os
+from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from runtime.changelog import PUT, Marker
+from runtime import filter as filters
+from runtime.changelog import DELETE, PUT, Change, Marker
 from runtime.store import OFFSET, Caches, StateFailed, Store
+
+RANDOM = [os.urandom(16) for _ in range(500)]
+KEYS = [*RANDOM, *(key + b"\x00" for key in RANDOM)]
+SOME = [*KEYS[:12], *KEYS[500:512]]
+CHANGES = st.lists(st.tuples(st.sampled_from([PUT, DELETE]), st.sampled_from(SOME)), max_size=20)
 
 
 def test_entries_and_scans_agree(tmp_path: Path) -> None:
@@ -22,3 +33,71 @@ def test_entries_and_scans_agree(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StateFailed):
         store.entries(b"", 5)
+
+
+def changes(keys: Iterable[bytes], kind: int = PUT) -> list[Change]:
+    return [(kind, key, b"value", 1) for key in keys]
+
+
+def asked(store: Store, keys: Iterable[bytes]) -> int:
+    """How many of these RocksDB is asked for; none of them is there."""
+    read, found = store._get, []
+
+    def get(key: bytes) -> bytes | None:
+        found.append(key)
+        return read(key)  # type: ignore[no-any-return]
+
+    store._get = get
+    assert [store.get(key) for key in keys] == [None for _ in keys]
+    store._get = read
+    return len(found)
+
+
+def test_what_is_not_there_is_known_without_a_look(tmp_path: Path) -> None:
+    store, others = Store(tmp_path / "state", Caches(1 << 20)), [os.urandom(16) for _ in range(1000)]
+    store.write(changes(KEYS), Marker(), 1, 2)
+    assert None not in [store.get(key) for key in KEYS]
+    assert asked(store, others) < 50
+    store.close()
+    store = Store(tmp_path / "state", Caches(1 << 20))
+    assert asked(store, others) == 1000, "nothing is known yet"
+    for _ in range(1001):
+        store.learn(1)
+    assert None not in [store.get(key) for key in KEYS]
+    assert asked(store, others) < 50
+    store.close()
+
+
+def test_a_filter_grows_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "LEAST", 64)
+    store, others = Store(tmp_path / "state", Caches(1 << 20)), [os.urandom(16) for _ in range(1000)]
+    for at in range(0, 1000, 10):
+        store.write(changes(KEYS[at : at + 10]), Marker(), 1, 2)
+        store.learn(20)
+    assert None not in [store.get(key) for key in KEYS]
+    assert asked(store, others) < 200
+    store.close()
+
+
+@given(st.lists(CHANGES | st.integers(1, 12) | st.just("reopen"), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_a_filter_hides_nothing(tmp_path_factory: pytest.TempPathFactory, steps: list[object]) -> None:
+    folder, offsets = tmp_path_factory.mktemp("state"), count()
+    held: dict[bytes, Change] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filters, "LEAST", 16)
+        store = Store(folder, Caches(1 << 20))
+        for step in steps:
+            match step:
+                case "reopen":
+                    store.close()
+                    store = Store(folder, Caches(1 << 20))
+                case int():
+                    store.learn(step)
+                case list():
+                    made = {key: (kind, key, b"value", next(offsets)) for kind, key in step}
+                    store.write(made.values(), Marker(), 1, 2)
+                    held |= made
+            expected = [key in held and held[key][0] == PUT for key in SOME]
+            assert [store.get(key) is not None for key in SOME] == expected
+        store.close()
