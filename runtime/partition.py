@@ -75,6 +75,7 @@ class PartitionState:
         except (ChangelogError, StateDamaged) as error:
             log.warning("state of %s-%d is rebuilt: %s", self.agent.name, self.partition, error)
             self.drop()
+        if self.store is None:
             self._open_store()
             await self._catch_up(kafka)
         self._check_version()
@@ -83,15 +84,15 @@ class PartitionState:
         return self.marker
 
     def _open_store(self, rebuild: bool = False) -> None:
-        place = self._place
+        place, found = self._place, None
         try:
             self.store = place.stores(place.folder, place.caches)
             found = self.store.meta()
         except StateDamaged as error:
             log.warning("dropped: %s", error)
             self.drop()
+        if self.store is None:  # not above: what the error holds of RocksDB must have let go of the folder
             self.store = place.stores(place.folder, place.caches)
-            found = None
         if found is not None and found[2] != place.changelog.number and rebuild:
             self.drop()
             self.store, found = place.stores(place.folder, place.caches), None

@@ -8,7 +8,7 @@ Errors: StateInUse; StateDamaged, whose folder must be dropped and rebuilt; Stat
 
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -137,10 +137,10 @@ class Store:
 
     def _keys(self, start: bytes, count: int) -> list[bytes]:
         """Up to ``count`` stored keys from ``start`` on, ascending."""
-        try:
-            return list(islice(self._db.keys(from_key=start or b"\x00", read_opt=self._in_passing), count))
-        except Exception as error:
-            raise _failure(self.folder, error) from error
+        found = self._first(self._db.keys, start, count)
+        if len(found) < count:
+            self._check_end(found[-1] + b"\x00" if found else start)
+        return found
 
     def learn(self, count: int) -> None:
         """Reads up to ``count`` keys on for a new filter, where the one in use is full or knows nothing.
@@ -163,38 +163,61 @@ class Store:
 
         Raises StateDamaged, StateFailed.
         """
+        found = self._first(self._db.items, start, count)
+        if len(found) < count:
+            self._check_end(found[-1][0] + b"\x00" if found else start)
+        return found
+
+    def _first(self, read: Callable[..., Iterable[Any]], start: bytes, count: int) -> list[Any]:
         try:
-            return list(islice(self._db.items(from_key=start or b"\x00", read_opt=self._in_passing), count))
+            return list(islice(read(from_key=start or b"\x00", read_opt=self._in_passing), count))
         except Exception as error:
             raise _failure(self.folder, error) from error
 
+    def _check_end(self, start: bytes) -> None:
+        """Raises if there is anything from ``start`` on: what can't be read just ends rocksdict's generators."""
+        rest = self._db.iter(self._in_passing)
+        rest.seek(start or b"\x00")
+        if self.found(rest):
+            raise StateFailed(f"{self.folder}: what stands from the key {start.hex()} on could not be read")
+
+    def found(self, place: Any) -> bool:
+        """Whether an iterator stands on a key; it doesn't at the end, either. Raises StateDamaged, StateFailed."""
+        if place.valid():
+            return True
+        try:
+            place.status()
+        except Exception as error:
+            raise _failure(self.folder, error) from error
+        return False
+
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Stored pairs with start <= key < stop, ascending."""
-        found = self._db.iter()
-        found.seek(start or b"\x00")
-        while found.valid():
-            key = found.key()
+        """Stored pairs with start <= key < stop, ascending. Raises StateDamaged, StateFailed."""
+        place = self._db.iter()
+        place.seek(start or b"\x00")
+        while self.found(place):
+            key = place.key()
             if key >= stop:
                 return
-            yield key, found.value()
-            found.next()
+            yield key, place.value()
+            place.next()
 
     def scan_back(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Stored pairs with start <= key < stop, descending."""
-        found = self._db.iter()
-        found.seek_for_prev(stop)
-        if found.valid() and found.key() >= stop:
-            found.prev()
-        while found.valid():
-            key = found.key()
+        """Stored pairs with start <= key < stop, descending. Raises StateDamaged, StateFailed."""
+        place = self._db.iter()
+        place.seek_for_prev(stop)
+        if self.found(place) and place.key() >= stop:
+            place.prev()
+        while self.found(place):
+            key = place.key()
             if key < start or key == META:
                 return
-            yield key, found.value()
-            found.prev()
+            yield key, place.value()
+            place.prev()
 
     def cursor(self) -> "StoreCursor":
-        """A cursor over the keys as they are now."""
-        return StoreCursor(self._db.iter())
+        """A cursor over the keys as they are now, which raises StateDamaged, StateFailed."""
+        return StoreCursor(self, self._db.iter())
 
     def meta(self) -> tuple[Marker, int, int] | None:
         """(marker, position in the changelog, its incarnation), or None. Raises StateDamaged, StateFailed."""
@@ -261,20 +284,23 @@ class Store:
 class StoreCursor:
     """runtime.agent.Cursor over RocksDB."""
 
-    def __init__(self, found: Any) -> None:
-        self._found = found
+    def __init__(self, store: Store, place: Any) -> None:
+        self._store, self._place = store, place
 
     def seek(self, key: bytes) -> bytes:
-        self._found.seek(key)
-        return self._found.key() if self._found.valid() else b""
+        self._place.seek(key)
+        return self._key()
 
     def seek_back(self, key: bytes) -> bytes:
-        self._found.seek_for_prev(key)
-        return self._found.key() if self._found.valid() else b""
+        self._place.seek_for_prev(key)
+        return self._key()
 
     def previous(self) -> bytes:
-        self._found.prev()
-        return self._found.key() if self._found.valid() else b""
+        self._place.prev()
+        return self._key()
+
+    def _key(self) -> bytes:
+        return self._place.key() if self._store.found(self._place) else b""
 
 
 def offset_of(stored: bytes) -> int:

@@ -93,6 +93,27 @@ def test_a_corrupt_folder_is_dropped_and_rebuilt(
     check(pipeline)
 
 
+def test_a_store_with_a_damaged_block_is_dropped_and_rebuilt(
+    pipeline: Pipeline, worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """It opens, and much of it can be read."""
+    pipeline.ingest(logins(0, 500))
+    first = worker()
+    pipeline.await_done([first])
+    assert first.stop() == 0
+    tables = list((tmp_path / "state" / "worker-0").glob("*/*/*.sst"))
+    assert tables
+    for table in tables:
+        content = table.read_bytes()
+        third = len(content) // 3
+        table.write_bytes(content[:third] + bytes(64) + content[third + 64 :])
+    second = worker()
+    pipeline.ingest(logins(500, 1000))
+    pipeline.await_done([second])
+    assert "Corruption" in second.log.read_text()
+    check(pipeline)
+
+
 def test_two_workers_with_one_slot(pipeline: Pipeline, worker: Callable[..., Worker]) -> None:
     first = worker()
     until(first.ready, 40, [first.log])

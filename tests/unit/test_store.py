@@ -1,7 +1,8 @@
 """The store on a real RocksDB."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime import filter as filters
 from runtime.changelog import DELETE, PUT, Change, Marker
-from runtime.store import OFFSET, Caches, StateFailed, Store
+from runtime.store import OFFSET, Caches, StateDamaged, StateFailed, Store, StoreCursor
 
 RANDOM = [os.urandom(16) for _ in range(500)]
 KEYS = [*RANDOM, *(key + b"\x00" for key in RANDOM)]
@@ -33,6 +34,60 @@ def test_entries_and_scans_agree(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StateFailed):
         store.entries(b"", 5)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[Store]:
+    """A store of which the middle can't be read."""
+    store, keys = Store(tmp_path / "state", Caches(1 << 20)), [os.urandom(16) for _ in range(5000)]
+    store.write([(PUT, key, os.urandom(60), 1) for key in keys], Marker(), 1, 2)
+    store.close()
+    (file,) = (tmp_path / "state").glob("*.sst")
+    content = file.read_bytes()
+    middle = len(content) // 2
+    file.write_bytes(content[:middle] + bytes(9000) + content[middle + 9000 :])
+    store = Store(tmp_path / "state", Caches(1 << 20))
+    yield store
+    store.close()
+
+
+def walk(store: Store, start: Callable[[StoreCursor], bytes], on: Callable[[StoreCursor, bytes], bytes]) -> None:
+    cursor = store.cursor()
+    key = start(cursor)
+    while key:
+        key = on(cursor, key)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda store: store.entries(b"", 5001),
+        lambda store: store.learn(5001),
+        lambda store: list(store.scan(b"", b"\xff" * 17)),
+        lambda store: list(store.scan_back(b"", b"\xff" * 17)),
+        lambda store: walk(store, lambda to: to.seek(b"\x00"), lambda to, key: to.seek(key + b"\x00")),
+        lambda store: walk(store, lambda to: to.seek_back(b"\xff" * 17), lambda to, _: to.previous()),
+        lambda store: walk(store, lambda to: to.seek_back(b"\xff" * 17), lambda to, key: to.seek_back(key[:-1])),
+    ],
+    ids=["entries", "learn", "scan", "scan_back", "seek", "previous", "seek_back"],
+)
+def test_what_cant_be_read_is_no_end(damaged: Store, read: Callable[[Store], object]) -> None:
+    with pytest.raises(StateDamaged):
+        read(damaged)
+
+
+def test_a_store_whose_first_key_cant_be_read_is_released(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    store = Store(folder, Caches(1 << 20))
+    store.write(changes(KEYS), Marker(), 1, 2)
+    store.close()
+    (file,) = folder.glob("*.sst")
+    file.write_bytes(bytes(1000) + file.read_bytes()[1000:])
+    with suppress(StateDamaged):  # whoever keeps the error keeps the folder
+        Store(folder, Caches(1 << 20)).close()
+        pytest.fail("it opened")
+    Store.drop(folder)
+    Store(folder, Caches(1 << 20)).close()
 
 
 def changes(keys: Iterable[bytes], kind: int = PUT) -> list[Change]:
