@@ -21,8 +21,9 @@ up: setup
 down: setup
 	@$(BIN)/sluice down
 
+# Two processes, each with servers of its own: most tests wait for something.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The same tests with the official images of Kafka and ClickHouse instead of the embedded servers. Needs Docker.
 test-containers: setup

@@ -10,6 +10,7 @@ import random
 import shutil
 import socket
 import time
+from collections import deque
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -83,11 +84,18 @@ def require_port(port: int, what: str, option: str, host: str = LOOPBACK, wait: 
         time.sleep(0.1)
 
 
+_GIVEN: deque[int] = deque(maxlen=256)
+
+
 def free_port() -> int:
-    """A port that nobody listens on now, at random, so that parallel runs seldom meet. Raises PlaceError."""
+    """A port that nobody listens on now, at random, so that parallel runs seldom meet. Raises PlaceError.
+
+    Not one of the last that this process was given: nobody may listen on it yet.
+    """
     for _ in range(200):
         port = random.randint(FIRST_PORT, LAST_PORT)  # noqa: S311 - no secret
-        if is_free(port):
+        if port not in _GIVEN and is_free(port):
+            _GIVEN.append(port)
             return port
     raise PlaceError(f"No port between {FIRST_PORT} and {LAST_PORT} is free.")
 

@@ -1,0 +1,17 @@
+"""Where servers stand."""
+
+import random
+from itertools import chain, repeat
+
+import pytest
+
+from embedded import place
+
+
+def test_a_port_is_not_given_twice_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's two listeners ask one after the other, and nobody listens yet."""
+    first = place.free_port()
+    other = next(port for port in range(first + 1, place.LAST_PORT) if place.is_free(port))
+    drawn = chain(repeat(first, 3), repeat(other))
+    monkeypatch.setattr(random, "randint", lambda *_: next(drawn))
+    assert place.free_port() == other
