@@ -153,10 +153,10 @@ class Store:
             self._next, self._next_from = Filter(self.size()), b""
         found = self._keys(self._next_from, count)
         self._next.add(found)
-        if len(found) == count:
-            self._next_from = found[-1] + b"\x00"
-        else:
+        if len(found) < count:
             self._filter, self._next = self._next, None
+        elif found:
+            self._next_from = found[-1] + b"\x00"
 
     def entries(self, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
         """Up to ``count`` stored pairs from ``start`` on, ascending: half the time of a scan.

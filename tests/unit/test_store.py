@@ -134,7 +134,7 @@ def test_a_filter_grows_before_it_is_full(tmp_path: Path, monkeypatch: pytest.Mo
     store.close()
 
 
-@given(st.lists(CHANGES | st.integers(1, 12) | st.just("reopen"), max_size=40))
+@given(st.lists(CHANGES | st.integers(0, 12) | st.just("reopen"), max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_a_filter_hides_nothing(tmp_path_factory: pytest.TempPathFactory, steps: list[object]) -> None:
     folder, offsets = tmp_path_factory.mktemp("state"), count()
