@@ -16,7 +16,7 @@ SPACE = 4
 
 
 class Filter:
-    """One bit for each key's hash. A key that was added is always found; of others at most one in eight is."""
+    """One bit for each key's hash. A key that was added is always found; of others one in eight is when it is full."""
 
     __slots__ = ("_bits", "_mask", "room")
 

@@ -77,40 +77,36 @@ def ended(each: Worker, code: int) -> str:
     return each.log.read_text()
 
 
-def test_a_corrupt_folder_is_dropped_and_rebuilt(
-    pipeline: Pipeline, worker: Callable[..., Worker], tmp_path: Path
-) -> None:
-    pipeline.ingest(logins(0, 500))
-    first = worker()
-    pipeline.await_done([first])
-    assert first.stop() == 0
-    for manifest in (tmp_path / "state" / "worker-0").glob("*/*/MANIFEST-*"):
-        manifest.write_bytes(b"not a manifest" + bytes(100))
-    second = worker()
-    pipeline.ingest(logins(500, 1000))
-    pipeline.await_done([second])
-    assert "dropped" in second.log.read_text()
-    check(pipeline)
+def without_manifest(store: Path) -> None:
+    """It does not open."""
+    (manifest,) = store.glob("MANIFEST-*")
+    manifest.write_bytes(b"not a manifest" + bytes(100))
 
 
-def test_a_store_with_a_damaged_block_is_dropped_and_rebuilt(
-    pipeline: Pipeline, worker: Callable[..., Worker], tmp_path: Path
-) -> None:
+def with_a_damaged_block(store: Path) -> None:
     """It opens, and much of it can be read."""
-    pipeline.ingest(logins(0, 500))
-    first = worker()
-    pipeline.await_done([first])
-    assert first.stop() == 0
-    tables = list((tmp_path / "state" / "worker-0").glob("*/*/*.sst"))
-    assert tables
-    for table in tables:
+    for table in store.glob("*.sst"):
         content = table.read_bytes()
         third = len(content) // 3
         table.write_bytes(content[:third] + bytes(64) + content[third + 64 :])
+
+
+@pytest.mark.parametrize(("damage", "said"), [(without_manifest, "dropped"), (with_a_damaged_block, "Corruption")])
+def test_a_corrupt_folder_is_dropped_and_rebuilt(
+    pipeline: Pipeline, worker: Callable[..., Worker], tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    pipeline.ingest(logins(0, 500))
+    first = worker()
+    pipeline.await_done([first])
+    assert first.stop() == 0
+    stores = [each.parent for each in (tmp_path / "state" / "worker-0").glob("*/*/CURRENT")]
+    assert stores
+    for store in stores:
+        damage(store)
     second = worker()
     pipeline.ingest(logins(500, 1000))
     pipeline.await_done([second])
-    assert "Corruption" in second.log.read_text()
+    assert said in second.log.read_text()
     check(pipeline)
 
 

@@ -79,7 +79,7 @@ def test_what_cant_be_read_is_no_end(damaged: Store, read: Callable[[Store], obj
 def test_a_store_whose_first_key_cant_be_read_is_released(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     store = Store(folder, Caches(1 << 20))
-    store.write(changes(KEYS), Marker(), 1, 2)
+    store.write(puts(KEYS), Marker(), 1, 2)
     store.close()
     (file,) = folder.glob("*.sst")
     file.write_bytes(bytes(1000) + file.read_bytes()[1000:])
@@ -90,8 +90,8 @@ def test_a_store_whose_first_key_cant_be_read_is_released(tmp_path: Path) -> Non
     Store(folder, Caches(1 << 20)).close()
 
 
-def changes(keys: Iterable[bytes], kind: int = PUT) -> list[Change]:
-    return [(kind, key, b"value", 1) for key in keys]
+def puts(keys: Iterable[bytes]) -> list[Change]:
+    return [(PUT, key, b"value", 1) for key in keys]
 
 
 def asked(store: Store, keys: Iterable[bytes]) -> int:
@@ -110,7 +110,7 @@ def asked(store: Store, keys: Iterable[bytes]) -> int:
 
 def test_what_is_not_there_is_known_without_a_look(tmp_path: Path) -> None:
     store, others = Store(tmp_path / "state", Caches(1 << 20)), [os.urandom(16) for _ in range(1000)]
-    store.write(changes(KEYS), Marker(), 1, 2)
+    store.write(puts(KEYS), Marker(), 1, 2)
     assert None not in [store.get(key) for key in KEYS]
     assert asked(store, others) < 50
     store.close()
@@ -127,7 +127,7 @@ def test_a_filter_grows_before_it_is_full(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(filters, "LEAST", 64)
     store, others = Store(tmp_path / "state", Caches(1 << 20)), [os.urandom(16) for _ in range(1000)]
     for at in range(0, 1000, 10):
-        store.write(changes(KEYS[at : at + 10]), Marker(), 1, 2)
+        store.write(puts(KEYS[at : at + 10]), Marker(), 1, 2)
         store.learn(20)
     assert None not in [store.get(key) for key in KEYS]
     assert asked(store, others) < 200
