@@ -12,7 +12,7 @@ from embedded.place import LOOPBACK, free_port
 
 KINDS = ("valkey", "redis") if sys.version_info < (3, 13) else ("valkey",)
 """Redis' package has no wheel for later Pythons; Valkey's has."""
-LIMIT = 15.0
+LIMIT = 60.0
 
 
 class Redis:

@@ -103,13 +103,13 @@ class SinkProcess:
     def ready(self) -> bool:
         """Whether it has its partitions and stores."""
         try:
-            return httpx.get(f"http://{LOOPBACK}:{self.port}/ready", timeout=5).status_code == 200
+            return httpx.get(f"http://{LOOPBACK}:{self.port}/ready", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
-        lines = httpx.get(f"http://{LOOPBACK}:{self.port}/metrics", timeout=5).text.splitlines()
+        lines = httpx.get(f"http://{LOOPBACK}:{self.port}/metrics", timeout=30).text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((name + "{", name + " ")))
 
     def memory(self) -> int:
@@ -148,15 +148,15 @@ class FailingClickHouse(ClickHouse):
 
     def fail(self, **fault: Any) -> None:
         """Adds a fault."""
-        httpx.post(f"{self.address}/_fault", json=fault, timeout=5).raise_for_status()
+        httpx.post(f"{self.address}/_fault", json=fault, timeout=30).raise_for_status()
 
     def faults(self) -> list[dict[str, Any]]:
         """Those that have not struck as often as they are to."""
-        return httpx.get(f"{self.address}/_fault", timeout=5).json()  # type: ignore[no-any-return]
+        return httpx.get(f"{self.address}/_fault", timeout=30).json()  # type: ignore[no-any-return]
 
     def mend(self) -> None:
         """Takes all faults away."""
-        httpx.delete(f"{self.address}/_fault", timeout=5).raise_for_status()
+        httpx.delete(f"{self.address}/_fault", timeout=30).raise_for_status()
 
 
 def until(condition: Callable[[], Any], limit: float = 60, logs: Sequence[Path] = ()) -> Any:

@@ -67,7 +67,7 @@ class Stack:
 
     def left(self) -> list[psutil.Process]:
         """Processes that still run, after a moment."""
-        return list(psutil.wait_procs(list(self.processes), timeout=10)[1])
+        return list(psutil.wait_procs(list(self.processes), timeout=30)[1])
 
     def kill(self) -> None:
         """Ends every process of it that still runs."""

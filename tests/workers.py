@@ -54,7 +54,7 @@ class Worker:
     def ready(self) -> bool:
         """Whether it has its partitions and their state."""
         try:
-            return httpx.get(f"http://{LOOPBACK}:{self.port}/ready", timeout=5).status_code == 200
+            return httpx.get(f"http://{LOOPBACK}:{self.port}/ready", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 

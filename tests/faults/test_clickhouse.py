@@ -27,7 +27,7 @@ def _ask(server: ClickHouse, body: str, **params: str) -> requests.Response:
 
 
 def _fault(server: ClickHouse, *faults: dict[str, Any]) -> None:
-    answer = requests.post(f"{server.address}/_fault", json=list(faults), timeout=5)
+    answer = requests.post(f"{server.address}/_fault", json=list(faults), timeout=30)
     assert answer.status_code == 200, answer.text
 
 
@@ -122,11 +122,11 @@ def test_a_statement_is_held_until_the_faults_are_taken_away(server: ClickHouse)
     codes: list[str | None] = []
     thread = threading.Thread(target=lambda: codes.append(_code(_insert(server))))
     thread.start()
-    while requests.get(f"{server.address}/_fault", timeout=5).json():
+    while requests.get(f"{server.address}/_fault", timeout=30).json():
         time.sleep(0.02)
     assert _code(_insert(server)) is None  # another one passes
     assert _ask(server, "SELECT count() FROM t").text == "1\n"
-    requests.delete(f"{server.address}/_fault", timeout=5)
+    requests.delete(f"{server.address}/_fault", timeout=30)
     thread.join()
     assert (codes, _ask(server, "SELECT count() FROM t").text) == ([None], "2\n")
 
@@ -134,26 +134,26 @@ def test_a_statement_is_held_until_the_faults_are_taken_away(server: ClickHouse)
 def test_faults_are_shown_taken_back_and_checked(server: ClickHouse) -> None:
     _fault(server, {"code": 242})
     assert _code(_insert(server)) == "242"
-    assert [fault["code"] for fault in requests.get(f"{server.address}/_fault", timeout=5).json()] == [242]
-    requests.delete(f"{server.address}/_fault", timeout=5)
+    assert [fault["code"] for fault in requests.get(f"{server.address}/_fault", timeout=30).json()] == [242]
+    requests.delete(f"{server.address}/_fault", timeout=30)
     assert _code(_insert(server)) is None
     for wrong in ({"kind": "all"}, {"table": "("}, {"nonsense": 1}):
-        assert requests.post(f"{server.address}/_fault", json=wrong, timeout=5).status_code == 400
+        assert requests.post(f"{server.address}/_fault", json=wrong, timeout=30).status_code == 400
 
 
 def test_refuses_connections_for_a_while(server: ClickHouse) -> None:
     with requests.Session() as kept_open:
-        assert kept_open.post(server.address, "SELECT 1", timeout=5).text == "1\n"
-        requests.post(f"{server.address}/_fault", json={"refuse": 1.0}, timeout=5)
+        assert kept_open.post(server.address, "SELECT 1", timeout=30).text == "1\n"
+        requests.post(f"{server.address}/_fault", json={"refuse": 5.0}, timeout=30)
         began = time.monotonic()
         while server.is_ready():
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
         with pytest.raises(requests.ConnectionError):
-            kept_open.post(server.address, "SELECT 1", timeout=5)
+            kept_open.post(server.address, "SELECT 1", timeout=30)
         while not server.is_ready():
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 60
             time.sleep(0.05)
-        assert kept_open.post(server.address, "SELECT 1", timeout=5).text == "1\n"
+        assert kept_open.post(server.address, "SELECT 1", timeout=30).text == "1\n"
 
 
 def test_listens_on_loopback_only(server: ClickHouse) -> None:

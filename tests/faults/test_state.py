@@ -71,7 +71,7 @@ def admin(kafka: str, call: Callable[[Any], Any]) -> None:
 
 def ended(each: Worker, code: int) -> str:
     """What a worker said that had to end."""
-    until(lambda: not each.alive, 40, [each.log])
+    until(lambda: not each.alive, 60, [each.log])
     assert each.process is not None
     assert each.process.returncode == code, each.log.read_text()[-3000:]
     return each.log.read_text()
@@ -112,7 +112,7 @@ def test_a_corrupt_folder_is_dropped_and_rebuilt(
 
 def test_two_workers_with_one_slot(pipeline: Pipeline, worker: Callable[..., Worker]) -> None:
     first = worker()
-    until(first.ready, 40, [first.log])
+    until(first.ready, 60, [first.log])
     assert "Give each worker a slot of its own" in ended(worker(), 1)
     assert first.alive
 
@@ -124,7 +124,7 @@ def test_a_changelog_made_anew_is_no_silent_loss(kafka: str, pipeline: Pipeline,
     assert first.stop() == 0
     name = changelog("dedup", 1).name
     admin(kafka, lambda client: client.delete_topics([name]))
-    until(lambda: recreated(kafka, name), 30)
+    until(lambda: recreated(kafka, name), 60)
     assert "worker --rebuild dedup" in ended(worker(), 1)
     pipeline.ingest(logins(500, 1000))
     third = worker(rebuild="dedup")

@@ -53,7 +53,7 @@ def test_it_does_not_bring_the_person_back(stack: Whole, held: str) -> None:
         assert erase(stack)["complete"]
         assert told() == set()
         stack.clickhouse.mend()
-        until(lambda: told() >= set(HELD[held]), 30)  # the zombie's rows arrive
+        until(lambda: told() >= set(HELD[held]), 60)  # the zombie's rows arrive
         stack.sink.signal(signal.SIGCONT)
         until(lambda: not told(), 60, [stack.sink.log])
         assert settle(stack) == before_audit

@@ -294,7 +294,7 @@ def test_a_dead_letter_stands_in_an_events_place_until_it_is_stored(stack: Stack
     for stage in ("dedup", "pairing"):
         key, value = dead_letter(stage, stored, row["ingest_log"], ValueError("x"))
         produce_records(stack.kafka, [(DEAD_LETTERS.name, 0, key, value, [])])
-    until(lambda: stack.warehouse.value("SELECT count() FROM dead_letters") == found["dead_letters"] + 2, 30)
+    until(lambda: stack.warehouse.value("SELECT count() FROM dead_letters") == found["dead_letters"] + 2, 60)
     last = stack.audit(30)
     assert last["balanced"]
     assert last["dead_letters"] == found["dead_letters"]
@@ -308,7 +308,7 @@ def test_trace_tells_every_stage(stack: Stack) -> None:
     stack.pipeline.ingest([bet, again, other])
     assert stack.audit(60)["balanced"]
     for wanted in ("trace-1", uuid_text(bet["event_id"])):
-        until(lambda: len(stack.command("trace", "trace-1", "--json")[1]["steps"]) == 5, 30)
+        until(lambda: len(stack.command("trace", "trace-1", "--json")[1]["steps"]) == 5, 60)
         code, found, _ = stack.command("trace", wanted, "--json")
         stages = [step["stage"] for step in found["steps"]]
         assert (code, stages) == (0, ["events", "duplicates", "conflicts", "bets", "sessions"])
@@ -333,7 +333,7 @@ def test_a_rejection_bears_an_id_that_its_body_holds_as_a_word(stack: Stack) -> 
             "request_id": "r",
         }  # fmt: skip
         produce_records(stack.kafka, [(REJECTIONS.name, 0, b"k", REJECTION.encode(refused), [])])
-    until(lambda: stack.command("trace", "word-12", "--json")[1]["steps"], 30)
+    until(lambda: stack.command("trace", "word-12", "--json")[1]["steps"], 60)
     for wanted, told in (
         ("word-1", ["{word-1: \xff"]),
         ("word.1", ['{"transaction_id":"word.1","amount":"x"}']),

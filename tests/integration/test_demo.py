@@ -145,9 +145,9 @@ def test_the_readme_holds(stack: Stack) -> None:
     key = json.loads(stack.run("keys", "create", "--tenant", "demo", "--json")[1])["key"]
     request, query = (_here(stack, code, key) for code in blocks("README.md", "sh"))
     (answer,), (table,) = blocks("README.md", "json"), blocks("README.md", "text")
-    until(lambda: "Invalid or missing API key" not in shell(request), 10)
+    until(lambda: "Invalid or missing API key" not in shell(request), 60)
     assert shell(request) == answer
-    until(lambda: shell(query) == table, 10)
+    until(lambda: shell(query) == table, 60)
 
 
 def _here(stack: Stack, code: str, key: str) -> str:

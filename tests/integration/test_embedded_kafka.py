@@ -130,7 +130,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
         parent.wait()
-    child.wait(timeout=10)
+    child.wait(timeout=30)
     again = Kafka(tmp_path)  # the claim went with the processes
     again.start()
     again.kill()

@@ -37,7 +37,7 @@ def pipeline() -> Iterator[Pipeline]:
 
 
 def metric(worker: Worker, name: str) -> float:
-    lines = httpx.get(f"http://{LOOPBACK}:{worker.port}/metrics", timeout=5).text.splitlines()
+    lines = httpx.get(f"http://{LOOPBACK}:{worker.port}/metrics", timeout=30).text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
 
 

@@ -112,7 +112,7 @@ def test_a_run_of_letters_stops_the_worker(kafka: str, pipeline: Pipeline, start
     produce_records(kafka, [(INGEST_EVENTS.name, 0, b"k", b"not Avro", [])] * 30)
     pipeline.ingest(logins(300, 400))
     stuck = start(dead_letters_in_a_row=20)
-    until(lambda: not stuck.alive, 40, [stuck.log])
+    until(lambda: not stuck.alive, 60, [stuck.log])
     assert stuck.process is not None
     assert stuck.process.returncode == 1
     assert "21 records in a row failed in the agent dedup" in stuck.log.read_text()

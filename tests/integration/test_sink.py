@@ -140,7 +140,7 @@ def test_every_outage_is_waited_for(
         clickhouse.fail(**fault)
         records = [an_event() for _ in range(500)]
         produce_records(kafka, records)
-        until(stored(warehouse, records), 30, [process.log])
+        until(stored(warehouse, records), 60, [process.log])
         until(process.ready, logs=[process.log])
     assert not read_all(kafka, DEAD_LETTERS.name)
 
@@ -206,9 +206,9 @@ def test_a_bad_row_is_dead_lettered_alone(kafka: str, sink: Callable[..., SinkPr
     lost: Record = (EVENTS.name, 0, b"k", good[1][3], [])
     produce_records(kafka, [*good[:200], refused, garbage, lost, *good[200:]])
     process = sink()
-    until(stored(warehouse, good), 30, [process.log])
+    until(stored(warehouse, good), 60, [process.log])
     sql = "SELECT * FROM dead_letters WHERE stage = 'sink.events' ORDER BY offset"
-    rows = until(lambda: len(rows := warehouse.rows(sql)) == 3 and rows, 30, [process.log])
+    rows = until(lambda: len(rows := warehouse.rows(sql)) == 3 and rows, 60, [process.log])
     assert {row["error"].split(":")[0] for row in rows} == {"DatabaseError", "DecodeError", "OriginError"}
     letters = [DEAD_LETTER.decode(record.value) for record in read_all(kafka, DEAD_LETTERS.name)]
     assert {letter["payload"] for letter in letters} == {refused[3], b"no Avro", lost[3]}
@@ -227,7 +227,7 @@ def test_a_bad_row_is_dead_lettered_alone(kafka: str, sink: Callable[..., SinkPr
             (EVENTS.name, 0, b"k", mended, [replay_header(letter, "sink.events"), cause]),
         ],
     )
-    until(stored(warehouse, [(EVENTS.name, 0, b"k", mended, [cause])]), 30, [process.log])
+    until(stored(warehouse, [(EVENTS.name, 0, b"k", mended, [cause])]), 60, [process.log])
     assert not stored(warehouse, [other])()
 
 
@@ -241,7 +241,7 @@ def test_too_many_bad_rows_stop_it(kafka: str, sink: Callable[..., SinkProcess],
     assert "refused 11 rows in a row" in process.log.read_text()
     assert len(read_all(kafka, DEAD_LETTERS.name)) == before
     again = sink(dead_letters_in_a_row=100)
-    until(lambda: len(read_all(kafka, DEAD_LETTERS.name)) == before + 30, 30, [again.log])
+    until(lambda: len(read_all(kafka, DEAD_LETTERS.name)) == before + 30, 60, [again.log])
 
 
 def test_a_missing_table_stops_it_with_a_sentence_and_loses_nothing(
@@ -294,7 +294,7 @@ def test_a_lost_log_stops_it_unless_the_loss_is_accepted(
         first = SinkProcess(address, clickhouse.address, tmp_path).start()
         records = [(name, 0, key, value, headers) for name, _, key, value, headers in (an_event() for _ in range(30))]
         produce_records(address, records[:10])
-        until(stored(warehouse, records[:10]), 30, [first.log])
+        until(stored(warehouse, records[:10]), 60, [first.log])
         assert first.stop() == 0
         produce_records(address, records[10:20])
         delete_records(address, EVENTS.name, 0, 15)
@@ -303,7 +303,7 @@ def test_a_lost_log_stops_it_unless_the_loss_is_accepted(
         assert second.wait() == 1
         assert "--accept-loss 10-15" in second.log.read_text()
         third = SinkProcess(address, clickhouse.address, tmp_path, 2, accept_loss="10-15").start()
-        until(stored(warehouse, records[15:]), 30, [third.log])
+        until(stored(warehouse, records[15:]), 60, [third.log])
         assert third.stop() == 0
 
 
@@ -312,7 +312,7 @@ def test_two_sinks_do_not_stand_in_one_slot(
 ) -> None:
     """They would bear one name in the group, and throw each other out of it."""
     first = sink()
-    until(first.ready, 30, [first.log])
+    until(first.ready, 60, [first.log])
     second = SinkProcess(kafka, clickhouse.address, tmp_path, 0).start()
     assert second.wait() == 1
     assert "Give each sink a slot of its own" in second.log.read_text()
@@ -329,5 +329,5 @@ def test_bets_are_updated_in_place(kafka: str, sink: Callable[..., SinkProcess],
     for state in (row, later, row):  # the last is a repeat of the first, come late
         produce_records(kafka, [(BETS.name, 0, b"k", BET.encode(state), [])])
     sql = "SELECT status, ggr FROM bets WHERE bet_id = 'b1'"
-    until(lambda: [r["status"] for r in warehouse.rows(sql)] == ["won"], 30, [process.log])
+    until(lambda: [r["status"] for r in warehouse.rows(sql)] == ["won"], 60, [process.log])
     assert str(warehouse.rows(sql)[0]["ggr"]) == "1E-18"

@@ -70,7 +70,7 @@ def test_a_table_is_followed_again_whatever_its_clients_raise(monkeypatch: pytes
 
     monkeypatch.setattr(module, "RETRY", 0.01)
     monkeypatch.setattr(Table, "_connection", connection)
-    asyncio.run(asyncio.wait_for(run(), 10))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_a_table_that_is_stopped_ends_both_of_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_hostile_bodies_are_refused_in_bounded_time_and_words(handle: Callable[[
     with pytest.raises(Refusal) as caught:
         handle(body)
     answer = caught.value.body()
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 5
     assert len(answer) < 3 * LIMIT
     assert caught.value.status == 400
     assert len(caught.value.detail) < 1000

@@ -19,7 +19,7 @@ def test_pages() -> None:
         monitor = Monitor("127.0.0.1", 0, ready)
         await monitor.start()
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{monitor.port}") as client:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{monitor.port}", timeout=30) as client:
                 assert (await client.get("/health")).status_code == 200
                 assert (await client.get("/ready")).status_code == 200
                 reason = "Kafka is away"

@@ -132,7 +132,7 @@ def test_what_waits_for_another_batch_of_a_failed_producer_is_told_too() -> None
         made.sent[1][2].set_exception(RequestTimedOutError())
         for waiting in (first, other):
             with pytest.raises(SendFailed):
-                await asyncio.wait_for(waiting, 5)
+                await asyncio.wait_for(waiting, 60)
         await outlet.stop()
 
     asyncio.run(run())
@@ -158,7 +158,7 @@ def test_what_waits_for_a_topics_metadata_is_told_too(monkeypatch: pytest.Monkey
         await asyncio.sleep(0.1)
         outlet._drop(made, RequestTimedOutError())
         with pytest.raises(SendFailed):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
         await outlet.stop()
 
     asyncio.run(run())

@@ -93,6 +93,6 @@ def test_everything_else_stays_byte_for_byte(text: str) -> None:
     "text", ['{"a":"' + "." * 10**6 + '"}', '{"a":"' + '\\".' * 300_000 + '"}', '{"' + "." * 10**6]
 )
 def test_no_text_takes_long(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     storable([text.encode()])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

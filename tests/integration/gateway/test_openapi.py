@@ -28,7 +28,7 @@ SERVICE = ("/health", "/ready", "/metrics", "/openapi.json", "/docs")
 
 @pytest.fixture(scope="module")
 def document(served: Gateway) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(served.url + "/openapi.json").json()
+    found: dict[str, Any] = httpx.get(served.url + "/openapi.json", timeout=30).json()
     return found
 
 
@@ -71,14 +71,16 @@ def _can_be_broken(operation: Any) -> bool:
 def test_every_example_is_accepted(broker: str, served: Gateway, document: dict[str, Any]) -> None:
     secret = make_key(broker, [served])
     key = {"X-API-Key": secret}
-    event_id = httpx.post(served.url + "/events", json={"name": "n"}, headers=key).json()["event_id"]
+    event_id = httpx.post(served.url + "/events", json={"name": "n"}, headers=key, timeout=30).json()["event_id"]
     tried = 0
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             for kind, media in operation.get("requestBody", {}).get("content", {}).items():
                 for example in media["examples"].values():
                     url = served.url + path.replace("{event_id}", event_id)
-                    reply = httpx.request(method, url, json=example["value"], headers=key | {"Content-Type": kind})
+                    reply = httpx.request(
+                        method, url, json=example["value"], headers=key | {"Content-Type": kind}, timeout=30
+                    )
                     assert reply.status_code in (200, 201, 202), (path, reply.text)
                     assert str(reply.status_code) in operation["responses"]
                     tried += 1

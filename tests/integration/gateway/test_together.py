@@ -102,7 +102,7 @@ def test_four_gateways_on_one_redis_share_limits_and_idempotency(
     replies = at_once(four, 8, "/v1/events", secret, [json.dumps(SCRIP).encode()])
     assert len({reply.content for reply in replies}) == 1, "the id does not depend on the index"
     server.start()
-    await_that(lambda: _shares_again(four, broker), 15)
+    await_that(lambda: _shares_again(four, broker), 60)
 
 
 def _shares_again(gateways: list[Gateway], broker: str) -> bool:
@@ -146,13 +146,16 @@ def test_a_registration_is_seen_by_every_gateway_at_once(broker: str, two: list[
     first, second = two
     for number in range(20):
         made = httpx.post(
-            first.url + "/events", json={"name": f"e{number}"}, headers={"X-API-Key": secret, "X-Campaign-ID": "c"}
+            first.url + "/events",
+            json={"name": f"e{number}"},
+            headers={"X-API-Key": secret, "X-Campaign-ID": "c"},
+            timeout=30,
         )
         assert made.status_code == 201
         path = f"/events/{made.json()['event_id']}/data"
         assert at_once([second], 1, path, secret, [b'{"identity":"u","amount":1}'])[0].status_code == 202
         first, second = second, first
-    listed = httpx.get(first.url + "/events", headers={"X-API-Key": secret, "X-Campaign-ID": "c"}).json()
+    listed = httpx.get(first.url + "/events", headers={"X-API-Key": secret, "X-Campaign-ID": "c"}, timeout=30).json()
     assert [event["name"] for event in listed["events"]] == [f"e{number}" for number in range(20)]
 
 
@@ -170,7 +173,7 @@ def test_two_gateways_racing_for_a_name_agree(broker: str, two: list[Gateway], t
 
 
 def _description(one: Gateway, secret: str) -> str:
-    (event,) = httpx.get(one.url + "/events", headers={"X-API-Key": secret}).json()["events"]
+    (event,) = httpx.get(one.url + "/events", headers={"X-API-Key": secret}, timeout=30).json()["events"]
     return str(event["description"])
 
 
