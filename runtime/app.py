@@ -45,8 +45,8 @@ class BatchApp(faust.App):
         self.flowing.set()
 
 
-def batch_app(group: str, settings: Settings, lean: bool = False) -> BatchApp:
-    """A new app in the consumer group ``group``, with ``lean`` records if asked for. Create it in a running loop."""
+def batch_app(group: str, settings: Settings) -> BatchApp:
+    """A new app in the consumer group ``group``. Create it in a running loop."""
     for talker in ("faust", "mode", "runtime.app", "runtime.transport"):
         logging.getLogger(talker).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # it warns of every timer that a busy loop delays
@@ -54,7 +54,6 @@ def batch_app(group: str, settings: Settings, lean: bool = False) -> BatchApp:
     folder.mkdir(parents=True, exist_ok=True)
     app = BatchApp(group, **options(settings, folder))
     app.transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
-    app.transport.lean = lean
     return app
 
 

@@ -7,8 +7,8 @@ fetched run of one partition's records (``message.value`` is the list), which is
 of the generation before a rebalance counts for Faust as an ack of the same offset fetched again after it, and then it
 commits past records in flight.
 
-**Lean records**, where asked for: what aiokafka's parser gives (``offset, timestamp, key, value, headers``), without a
-ConsumerRecord made of each, which takes as long as all else on the way from Kafka to an agent.
+**Lean records**: what aiokafka's parser gives (``offset, timestamp, key, value, headers``), without a ConsumerRecord
+made of each, which takes as long as all else on the way from Kafka to an agent. They do not know their partition.
 
 **Short waits** in the broker, ``FETCH_WAIT``.
 """
@@ -24,7 +24,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 Run = list[Any]
-"""Records (aiokafka.ConsumerRecord) of one partition with ascending offsets."""
+"""Lean records of one partition with ascending offsets."""
 
 FETCH_WAIT = 50
 """Milliseconds for which a broker holds back its answer to a fetch that finds nothing; Faust says 1,500.
@@ -89,8 +89,7 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> Any:
         thread = _Thread(self, loop=self.loop, beacon=self.beacon)
-        if self.transport.lean:
-            _LEAN.add(thread.thread_loop)
+        _LEAN.add(thread.thread_loop)
         return thread
 
     def settle(self, tp: TP, offset: int) -> None:
@@ -180,4 +179,3 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
     Producer = DurableProducer
-    lean = False

@@ -42,7 +42,7 @@ class Worker:
         """With ``epoch`` the agents are rebuilt under it, whatever counts; ``preload`` gives what the log lost."""
         self._agents, self._settings, self._epoch = agents, settings, epoch
         self._folder: Path = settings.data_dir / "state" / f"{group}-{settings.slot}"
-        self.app: BatchApp = batch_app(group, settings, lean=True)
+        self.app: BatchApp = batch_app(group, settings)
         self._ledger = Ledger(self.app)
         self._outlet = Outlet(settings.kafka_address(), settings.produce_timeout)
         self._kafka = LogReader(settings.kafka_address())

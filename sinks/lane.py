@@ -11,7 +11,7 @@ they are inserted, and a block's partitions are settled only in the assignment u
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +51,8 @@ class Tools:
     pool: Executor
     consumer: Callable[[], Any]
     """The app's BatchConsumer, once there is one."""
-    bury: Callable[[list[BadRow]], Awaitable[None]]
-    """Appends dead letters and returns when they are acknowledged."""
+    bury: Callable[[Sequence[tuple[BadRow, TP]]], Awaitable[None]]
+    """Appends dead letters of rows, whose records are of these partitions; returns when they are acknowledged."""
     learn: Callable[[], Awaitable[None]]
     """Reads control.schemas to its end."""
     recall: Callable[[], Awaitable[int]]
@@ -216,7 +216,7 @@ class Lane:
                     self._tools.pool, store, self._feed, records, self._tools.writer, learnt, decoded
                 )
                 if bad:
-                    await self._tools.bury(bad)
+                    await self._tools.bury(_placed(bad, batch))
                 await self._amend(records, known)
             except Stop:
                 raise
@@ -268,3 +268,9 @@ class Lane:
         for each in stored:
             metrics.SINK_ROWS.labels(each.view).inc(each.rows)
             metrics.FRESHNESS.add(each.received, time.time() * 1000)
+
+
+def _placed(rows: list[BadRow], batch: list[tuple[TP, Run]]) -> list[tuple[BadRow, TP]]:
+    """With the partition of each, which a record itself does not know (runtime/transport.py, lean records)."""
+    places = {id(record): tp for tp, run in batch for record in run}
+    return [(row, places[id(row.cause)]) for row in rows]

@@ -1,7 +1,7 @@
 """The sink: a Faust app of its own, so that a ClickHouse outage stalls nobody else, with one lane per topic."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -114,7 +114,7 @@ class Sink:
     async def _quiesce(self) -> None:
         await asyncio.gather(*(lane.drain() for lane in self.lanes))
 
-    async def _bury(self, rows: list[BadRow]) -> None:
+    async def _bury(self, rows: Sequence[tuple[BadRow, TP]]) -> None:
         assert self._burial is not None
         await self._burial.bury(rows)
 
