@@ -212,6 +212,9 @@ def test_a_bad_row_is_dead_lettered_alone(kafka: str, sink: Callable[..., SinkPr
     assert {row["error"].split(":")[0] for row in rows} == {"DatabaseError", "DecodeError", "OriginError"}
     letters = [DEAD_LETTER.decode(record.value) for record in read_all(kafka, DEAD_LETTERS.name)]
     assert {letter["payload"] for letter in letters} == {refused[3], b"no Avro", lost[3]}
+    logged = {(record.topic, record.partition, record.offset): record.value for record in read_all(kafka, EVENTS.name)}
+    for letter in letters:
+        assert logged[letter["topic"], letter["partition"], letter["offset"]] == letter["payload"]
     by_error = {row["error"].split(":")[0]: row for row in rows}
     assert by_error["DatabaseError"]["tenant"] == "acme"
     assert by_error["DatabaseError"]["ingest_offset"] == offset_of(refused)
