@@ -7,6 +7,7 @@ import uvloop
 from cli.service import serve
 from cli.slot import alone_in
 from runtime import logs, memory
+from runtime.app import Crashed
 from runtime.settings import Settings, load
 from sinks.clickhouse import Refused, Unreachable
 from sinks.feed import MissingTable
@@ -19,14 +20,14 @@ FLAGS = ("sink_port", "slot", "accept_loss")
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 1 where only a person can mend what is wrong."""
     logs.configure(settings.log_level, settings.log_format)
-    memory.settle()
+    memory.settle(memory.BATCHES)
     with alone_in(settings.data_dir / "faust" / f"sink-{settings.slot}", "sink"):
         return uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:
     address = (settings.worker_host, settings.sink_port)
-    return await serve(Sink(settings), "sink", address, (Unreachable,), (Refused, MissingTable, Stop))
+    return await serve(Sink(settings), "sink", address, (Unreachable,), (Refused, MissingTable, Stop, Crashed))
 
 
 if __name__ == "__main__":

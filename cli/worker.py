@@ -7,6 +7,7 @@ import uvloop
 from cli.service import serve
 from cli.slot import alone_in
 from runtime import logs, memory
+from runtime.app import Crashed
 from runtime.plain import PlainWorker
 from runtime.settings import Settings, load
 from runtime.worker import Fatal, Worker
@@ -19,14 +20,14 @@ FLAGS = ("worker_host", "worker_port", "slot", "plain", "accept_loss", "rebuild"
 def run(settings: Settings) -> int:
     """Exit code: 0 after an orderly end, 1 where only a person can mend what is wrong."""
     logs.configure(settings.log_level, settings.log_format)
-    memory.settle()
+    memory.settle(memory.BATCHES)
     with alone_in(settings.data_dir / "state" / f"worker-{settings.slot}", "worker"):
         return uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:
     address = (settings.worker_host, settings.worker_port)
-    return await serve(Agents(settings), "worker", address, sentences=(Fatal,))
+    return await serve(Agents(settings), "worker", address, sentences=(Fatal, Crashed))
 
 
 class Agents(Worker):

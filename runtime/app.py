@@ -14,6 +14,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,13 +29,33 @@ FETCH = 1024 * 1024
 """Bytes of a partition that are fetched at once; a larger record comes alone."""
 
 
+class Crashed(Exception):  # noqa: N818
+    """Faust has given up, and nothing is read any more."""
+
+
 class BatchApp(faust.App):
-    """A Faust app that says when its assignment stands."""
+    """A Faust app that says when its assignment stands, and when it has given up."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.flowing = asyncio.Event()
         """Set while the group's assignment stands, positions are set and records are fetched."""
+
+    def watch(self, fail: Callable[[BaseException], None]) -> None:
+        """Has ``fail`` told, by a Crashed, when Faust gives up: it ends nothing then, and stands still for ever."""
+
+        async def wait() -> None:
+            await self.wait_until_stopped()
+            if self.crash_reason is not None:
+                fail(Crashed(f"Kafka is no longer read, start it again: {self.crash_reason!r}"))
+
+        self._watching = asyncio.get_running_loop().create_task(wait(), name="watch")
+
+    async def end(self) -> None:
+        """Commits and leaves the group."""
+        if self.flowing.is_set() and self.crash_reason is None:
+            await self.consumer.commit()
+        await self.stop()
 
     def on_rebalance_start(self) -> None:
         self.flowing.clear()

@@ -2,13 +2,16 @@
 
 import gc
 
-YOUNG = 500_000
-"""So many objects more than were freed before the young ones are looked through: more than a worker's batches keep at a
-time. At 100,000 every second batch was looked through for cycles that it does not have, 50 ms each."""
+BATCHES = 500_000
+"""Where records come in batches: more objects than a worker keeps of them at a time. At 100,000 every second batch was
+looked through for cycles, 50 ms each, and had none."""
 
 
-def settle() -> None:
-    """What is loaded by now stays; looking through it at every full collection costs a fifth of the throughput."""
+def settle(young: int = 100_000) -> None:
+    """What is loaded by now stays; looking through it at every full collection costs a fifth of the throughput.
+
+    The young objects are looked through once ``young`` more were made than freed.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 50, 100)
+    gc.set_threshold(young, 50, 100)

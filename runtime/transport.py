@@ -19,6 +19,7 @@ from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.consumer import ConsumerMessage
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -40,6 +41,8 @@ _LEAN: set[asyncio.AbstractEventLoop] = set()
 class _LeanRecords(fetcher.PartitionRecords):
     """All of a fetched partition at once, as aiokafka's parser gives it; nobody asks for a part of it here."""
 
+    _records: Any
+
     def __iter__(self) -> Iterator[Any]:
         found: list[Any] = []
         self.next_fetch_offset: int
@@ -47,7 +50,10 @@ class _LeanRecords(fetcher.PartitionRecords):
         while records.has_next():
             batch = records.next_batch()
             if self._check_crcs and not batch.validate_crc():
-                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
+                # What stands behind would be taken next, though nothing before it was delivered.
+                self._records, self.next_fetch_offset = MemoryRecords(b""), start
+                place = f"{self._tp.topic}-{self._tp.partition}@{batch.base_offset}"
+                raise CorruptRecordException(f"the checksum of {place} is wrong")
             if not batch.is_control_batch:
                 found.extend(batch)
             self.next_fetch_offset = batch.next_offset

@@ -89,6 +89,7 @@ class Worker:
         self.app.on_partitions_assigned.connect(self._assigned)
         self.app.consumer.quiesce = self._quiesce
         await self.app.start()
+        self.app.watch(self._fail)
 
     def _body(self, agent: Agent) -> Callable[[Any], Awaitable[None]]:
         async def body(stream: Any) -> None:
@@ -181,9 +182,7 @@ class Worker:
         """Finishes the batches at hand, commits, leaves the group and closes the state."""
         if self.app.started:
             await self._quiesce()
-            if self.app.flowing.is_set():
-                await self.app.consumer.commit()
-            await self.app.stop()
+            await self.app.end()
         for lane in self._lanes.values():
             lane.close()
         await self._epochs.table.stop()

@@ -88,6 +88,7 @@ class Sink:
         self.app.on_partitions_assigned.connect(self._assigned)
         self.app.consumer.quiesce = self._quiesce
         await self.app.start()
+        self.app.watch(self._fail)
         assert self._client is not None
         freshness = Freshness(self._positions, self._client, WORKER, self._group, self._is_first)
         self._measuring = asyncio.create_task(freshness.run(), name="freshness")
@@ -148,9 +149,7 @@ class Sink:
             await asyncio.wait([self._measuring])
         if self.app.started:
             await self._quiesce()
-            if self.app.flowing.is_set():
-                await self.app.consumer.commit()
-            await self.app.stop()
+            await self.app.end()
         for lane in self.lanes:
             await lane.stop()
         if self._pool is not None:

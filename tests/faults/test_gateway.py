@@ -136,7 +136,7 @@ def test_kafka_frozen_under_load(kafka_server: Kafka, one: Gateway) -> None:
     asyncio.run(load.run(during()))
     assert set(load.statuses) == {201, 503}
     assert load.retry_after == {"2"}
-    assert load.slowest < ACK + 15, "a wait is bounded"
+    assert load.slowest < ACK + 7, "a wait is bounded"
     assert not load.broken
     found = names_of(kafka_server.address, tenant)
     assert load.stored <= set(found)
@@ -229,7 +229,7 @@ def test_rejections_wait_for_kafka(kafka_server: Kafka, one: Gateway) -> None:
         reply = httpx.post(one.url + "/v1/events", headers=JSON | {"X-API-Key": secret}, content=b"{}", timeout=30)
         took.append(time.monotonic() - began)
         assert reply.status_code == 400
-    assert min(took) < 1, "they never delay the answer"
+    assert sorted(took)[2] < 1, "they never delay the answer"
     time.sleep(ACK + 1)
     kafka_server.thaw()
     await_that(lambda: len({r["rejection_id"] for r in rejections_of(kafka_server.address, tenant)}) == 5, 60)
@@ -247,10 +247,13 @@ def test_killed_between_kafkas_acknowledgement_and_the_answer(kafka_server: Kafk
     async def unanswered() -> None:
         kafka_server.freeze()
         request = asyncio.create_task(send())
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(one.metric, "sluice_gateway_held_bytes"):
+                await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)  # the record is now on its way to a Kafka that does not answer
         one.running.send_signal(signal.SIGSTOP)
         kafka_server.thaw()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await asyncio.to_thread(events_of, kafka_server.address, tenant):
                 await asyncio.sleep(0.1)
         one.kill()
@@ -301,7 +304,7 @@ def test_drain_under_load(kafka_server: Kafka, one: Gateway) -> None:
 
 
 def test_drain_waits_for_what_was_begun(kafka_server: Kafka, tmp_path: Path) -> None:
-    with gateway(kafka_server.address, tmp_path, gateway_ack_timeout=40) as one:
+    with gateway(kafka_server.address, tmp_path, gateway_ack_timeout=40, gateway_drain_timeout=60) as one:
         tenant = f"tenant-{uuid.uuid4().hex}"
         secret = make_key(kafka_server.address, [one], tenant=tenant)
 
@@ -323,7 +326,7 @@ def test_drain_waits_for_what_was_begun(kafka_server: Kafka, tmp_path: Path) -> 
                 assert (await begun).status_code == 201
 
         asyncio.run(check())
-        assert one.running.wait(60) == 0
+        assert one.running.wait(90) == 0
         assert names_of(kafka_server.address, tenant) == {"begun": 1}
 
 

@@ -202,7 +202,7 @@ def test_memory_is_bounded_while_clickhouse_is_away(
 def test_a_bad_row_is_dead_lettered_alone(kafka: str, sink: Callable[..., SinkProcess], warehouse: Warehouse) -> None:
     good = [an_event() for _ in range(400)]
     refused = an_event(properties="[1]")
-    garbage: Record = (EVENTS.name, 0, b"k", b"no Avro", good[0][4])
+    garbage: Record = (EVENTS.name, 1, b"k", b"no Avro", good[0][4])
     lost: Record = (EVENTS.name, 0, b"k", good[1][3], [])
     produce_records(kafka, [*good[:200], refused, garbage, lost, *good[200:]])
     process = sink()

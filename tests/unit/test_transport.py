@@ -1,16 +1,22 @@
 """What the batch transport sets that Faust has no setting for."""
 
 import asyncio
+import struct
 from pathlib import Path
 from typing import Any
 
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from runtime.app import batch_app
 from runtime.plain import PlainWorker
 from runtime.settings import load
-from runtime.transport import FETCH_WAIT
+from runtime.transport import FETCH_WAIT, _LeanRecords
 
 
 def test_a_fetch_that_finds_nothing_holds_up_the_other_partitions_for_a_moment_only(tmp_path: Path) -> None:
@@ -45,3 +51,25 @@ def test_a_record_that_a_plain_agent_handled_twice_does_not_stall_commits(tmp_pa
     ours, fausts = asyncio.run(offsets())
     assert ours == 5
     assert fausts == 4, "Faust passes over a second acknowledgement now: is our override still needed?"
+
+
+def batch(offset: int) -> bytearray:
+    """One record."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1000)
+    builder.append(0, 1, b"key", b"value", [])
+    made = builder.build()
+    struct.pack_into(">q", made, 0, offset)
+    return bytearray(made)
+
+
+def test_behind_a_wrong_checksum_nothing_is_taken() -> None:
+    """The batches before it were not delivered either: all is fetched again from where it began."""
+    batches = [batch(offset) for offset in range(5, 8)]
+    batches[1][-2] ^= 1
+    taken = _LeanRecords(
+        TopicPartition("t", 0), MemoryRecords(b"".join(map(bytes, batches))), [], 5, None, None, True, 0
+    )
+    with pytest.raises(CorruptRecordException, match="t-0@6"):
+        iter(taken)
+    assert list(taken) == []
+    assert taken.next_fetch_offset == 5

@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import httpx
@@ -62,7 +63,7 @@ def test_a_revoked_key_and_one_for_other_dialects(
 
 
 def test_created_and_revoked_within_two_seconds(broker: str, served: Gateway) -> None:
-    """Each at least once in five times: a machine that is busy with something else proves nothing."""
+    """In the median of five: a machine may be busy with something else for a while."""
     created, revoked = [], []
     for _ in range(5):
         secret, record = create("t", limit=0)
@@ -72,8 +73,8 @@ def test_created_and_revoked_within_two_seconds(broker: str, served: Gateway) ->
         write_keys(broker, [record | {"revoked": True}])
         revoked.append(took(lambda: ask(served, "GET", "/events", secret).status_code == 403))  # noqa: B023
         assert ask(served, "POST", "/v1/events", secret, content=b"{").status_code == 401
-    assert min(created) < 2
-    assert min(revoked) < 2
+    assert median(created) < 2
+    assert median(revoked) < 2
 
 
 def took(condition: Callable[[], bool]) -> float:

@@ -183,29 +183,32 @@ def test_a_body_larger_than_it_may_be_is_not_read_into_memory(one: Gateway, secr
 def test_slow_heads_and_bodies_are_cut_off(one: Gateway, secret: str) -> None:
     began = time.monotonic()
     assert status(exchange(one, b"GET /health HTTP/1.1\r\nHost:", 60)) in {0, 408}
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 9
     began = time.monotonic()
     reply = exchange(one, request(secret, b"[", length=100))
     assert status(reply) == 408
     assert b"connection: close" in reply
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 14
     began = time.monotonic()
     reply = exchange(one, request("unknown", b"[", length=100))
     assert status(reply) == 401
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 14
 
 
-def test_a_crowd_of_slow_clients_keeps_nobody_out(one: Gateway, secret: str) -> None:
-    slow = [socket.create_connection(("127.0.0.1", one.port), 60) for _ in range(400)]
-    try:
-        for number, connection in enumerate(slow):
-            connection.sendall(b"POST /v1/ev" if number % 2 else request(secret, b"[", length=1000))
-        reply = exchange(one, request(secret, adwize("a"), "Content-Type: application/json"), 10)
-        assert status(reply) == 201
+def test_a_crowd_of_slow_clients_keeps_nobody_out(broker: str, tmp_path: Path) -> None:
+    """Who is let in at last because others were cut off was kept out: here nobody is cut off."""
+    with gateway(broker, tmp_path, gateway_header_timeout=120, gateway_body_timeout=120) as one:
+        secret = make_key(broker, [one])
+        slow = [socket.create_connection(("127.0.0.1", one.port), 60) for _ in range(400)]
+        try:
+            for number, connection in enumerate(slow):
+                connection.sendall(b"POST /v1/ev" if number % 2 else request(secret, b"[", length=1000))
+            reply = exchange(one, request(secret, adwize("a"), "Content-Type: application/json"))
+            assert status(reply) == 201
+        finally:
+            for connection in slow:
+                connection.close()
         await_that(lambda: one.metric("sluice_gateway_requests_in_progress") == 1, 60)
-    finally:
-        for connection in slow:
-            connection.close()
 
 
 def test_guessing_keys_is_cheap_and_leaves_nothing(one: Gateway) -> None:
