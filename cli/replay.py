@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from cli.rebuild import Rebuild, Refusal
 from runtime import logs, memory
 from runtime.agent import Agent
+from runtime.app import Crashed
 from runtime.lane import Fatal
 from runtime.producer import SendFailed
 from runtime.settings import Settings
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, agent: str, limit: float = LIMIT, keep: bool = False) -> int:
     """Exit code: 0 done, 1 not, 2 for an agent that there is not or that cannot be rebuilt so."""
     logs.configure("warning", settings.log_format)
-    memory.settle()
+    memory.settle(memory.BATCHES)
     try:
         chosen = replayable(settings, agent)
     except Refusal as error:
@@ -43,7 +44,7 @@ def run(settings: Settings, agent: str, limit: float = LIMIT, keep: bool = False
         return 2
     try:
         uvloop.run(_run(settings, chosen, limit, keep))
-    except (Unreachable, Refused, Fatal, SendFailed, KafkaError, ClickHouseError) as error:
+    except (Unreachable, Refused, Fatal, Crashed, SendFailed, KafkaError, ClickHouseError) as error:
         print(f"sluice replay: {error}", file=sys.stderr)
         return 1
     except TimeoutError:
