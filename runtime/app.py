@@ -40,6 +40,7 @@ class BatchApp(faust.App):
         super().__init__(*args, **kwargs)
         self.flowing = asyncio.Event()
         """Set while the group's assignment stands, positions are set and records are fetched."""
+        self._watching: asyncio.Task[None] | None = None
 
     def watch(self, fail: Callable[[BaseException], None]) -> None:
         """Has ``fail`` told, by a Crashed, when Faust gives up: it ends nothing then, and stands still for ever."""
@@ -52,7 +53,9 @@ class BatchApp(faust.App):
         self._watching = asyncio.get_running_loop().create_task(wait(), name="watch")
 
     async def end(self) -> None:
-        """Commits and leaves the group."""
+        """Commits and leaves the group. What fails from here on is no news."""
+        if self._watching is not None:
+            self._watching.cancel()
         if self.flowing.is_set() and self.crash_reason is None:
             await self.consumer.commit()
         await self.stop()
