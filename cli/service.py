@@ -20,7 +20,7 @@ PATIENCE = 25.0
 
 
 class Service(Protocol):
-    """What is run. ``failed`` gets the error that only a person can mend."""
+    """What is run. ``failed`` gets the error that ends it."""
 
     failed: asyncio.Future[None]
 

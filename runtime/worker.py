@@ -54,7 +54,7 @@ class Worker:
         self._logs: dict[str, Log] = {}
         self._partitions: dict[str, int] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets the error that only a person can mend."""
+        """Gets the error that ends it: one that only a person can mend, or a Crashed."""
         self._tools = Tools(
             ledger=self._ledger,
             outlet=self._outlet,

@@ -46,7 +46,7 @@ class Sink:
         self._measuring: asyncio.Task[None] | None = None
         self.lanes: list[Lane] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets the error that only a person can mend."""
+        """Gets the error that ends it: one that only a person can mend, or a Crashed."""
 
     async def connect(self) -> None:
         """Meets ClickHouse, then Kafka; may be called again after an error.
