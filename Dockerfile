@@ -1,10 +1,19 @@
 # One image for gateway, worker and sink: docker run sluice gateway
+FROM python:3.13-slim AS native
+
+WORKDIR /app
+COPY requirements-native.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-native.txt
+COPY native native
+RUN python native/build.py
+
 FROM python:3.13-slim
 
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
 
+COPY --from=native /app/native native
 COPY schemas schemas
 COPY runtime runtime
 COPY gateway gateway

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: setup up down test test-containers faults soak lint types docs clean
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready native/_native.abi3.so
 
 # Hashes are checked for every package; the project itself is linked in place.
 $(VENV)/.ready: requirements-dev.txt pyproject.toml
@@ -14,6 +14,10 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+# What is in C, with the compiler that is among the packages.
+native/_native.abi3.so: native/*.c native/*.h native/build.py | $(VENV)/.ready
+	$(BIN)/python native/build.py
 
 up: setup
 	@$(BIN)/sluice up
@@ -48,4 +52,4 @@ docs: setup
 	$(BIN)/python -m docs.reference
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis native/*.so

@@ -12,7 +12,6 @@ from itertools import islice, repeat
 from typing import Any, overload
 
 from gateway.dialects.base import Event
-from schemas.codec import LENGTHS, PRESENT, TABLE, compile_row_encoder, varint
 from schemas.registry import EVENT
 
 Column = Sequence[Any]
@@ -117,53 +116,9 @@ def column(events: Sequence[Event], name: str) -> Column:
     return events.column(name) if isinstance(events, Columns) else [event[name] for event in events]
 
 
-def _sized(column: Column, optional: bool) -> list[Iterable[bytes]]:
-    """Lengths and bytes of texts or bytes."""
-    sizes = list(map(len, column))
-    if max(sizes) < TABLE:
-        return [map((PRESENT if optional else LENGTHS).__getitem__, sizes), column]
-    mark = b"\x02" if optional else b""
-    return [[mark + varint(size) for size in sizes], column]
-
-
-def _parts(kind: str, column: Column, optional: bool) -> list[Iterable[bytes]]:
-    """What stands in the records for a column: the same for each, or each its own."""
-    if kind == "string":
-        return _sized(list(map(str.encode, column)), optional)
-    if kind == "bytes":
-        return _sized(column, optional)
-    mark = [repeat(b"\x02")] if optional else []
-    if kind == "boolean":
-        return [*mark, [b"\x01" if item else b"\x00" for item in column]]
-    return [*mark, map(varint, column) if kind == "long" else column]
-
-
-def _field(schema: dict[str, Any]) -> tuple[str, str, bool, Callable[[Sequence[Any]], bytes]]:
-    """Name and kind of a field, whether it may be null, and an encoder of one value."""
-    kind = schema["type"]
-    optional = isinstance(kind, list)
-    kind = kind[1] if optional else kind
-    return (
-        schema["name"],
-        "fixed" if isinstance(kind, dict) else kind,
-        optional,
-        compile_row_encoder({"name": "one", "fields": [schema]}),
-    )
-
-
-_FIELDS = [_field(schema) for schema in EVENT.latest.schema["fields"]]
+_NAMES = [field["name"] for field in EVENT.latest.schema["fields"]]
 
 
 def _encode(blank: Event, columns: dict[str, Column]) -> list[bytes]:
-    same = EVENT.latest.header
-    parts: list[Iterable[bytes]] = []
-    for name, kind, optional, encode_one in _FIELDS:
-        column = columns.get(name)
-        if column is None:
-            value = blank[name]
-            same += encode_one((value.encode() if type(value) is str else value,))
-        else:
-            parts += [repeat(same)] if same else []
-            same = b""
-            parts += _parts(kind, column, optional)
-    return list(map(b"".join, zip(*parts, repeat(same), strict=False)))
+    rows = zip(*(columns.get(name) or repeat(blank[name]) for name in _NAMES), strict=False)
+    return list(map(EVENT.encode, rows))

@@ -236,23 +236,16 @@ class Entry:
         )
 
 
-_encode_all = EVENT.batch_encoder("tenant", "dialect", "received_at")
-
-
 def records(events: Sequence[Event], partitions: int, trace: Headers) -> list[Record]:
     """The records of a request's events, in their order; ``trace`` are the headers of each.
 
     A record goes by its dedup key; an event without one goes by its id, and its record has no key.
     """
-    if len(events) == 1:
-        event = events[0]
-        value = EVENT.encode(event)
-        return [_record(event["dedup_key"], event["event_id"], event["received_at"], value, partitions, trace)]
     if isinstance(events, Columns):
         return list(map(_record, *events.records(), repeat(partitions), repeat(trace)))
     return [
-        _record(event["dedup_key"], event["event_id"], event["received_at"], value, partitions, trace)
-        for event, value in zip(events, _encode_all(events), strict=True)
+        _record(event["dedup_key"], event["event_id"], event["received_at"], EVENT.encode(event), partitions, trace)
+        for event in events
     ]
 
 

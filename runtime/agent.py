@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Protocol
 
-from runtime.changelog import DELETE, PUT, Change, Marker
-from runtime.origin import CAUSE, HEADER, place
+import native
+from runtime.changelog import DELETE, Change, Marker
 from runtime.store import OFFSET
-from schemas.keys import partition_of
 from schemas.topics import MAX_MESSAGE_BYTES, Topic
 
 MAX_VALUE = MAX_MESSAGE_BYTES - 128 * 1024
@@ -43,13 +42,6 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
-
-
-class TooLarge(ValueError):  # noqa: N818
-    """An output or a state is more than Kafka takes."""
-
-    def __init__(self, size: int, what: str) -> None:
-        super().__init__(f"{what} of {size} bytes is more than the {MAX_VALUE} that a record can hold")
 
 
 class Cursor(Protocol):
@@ -74,55 +66,22 @@ class Reads(Protocol):
     def cursor(self) -> Cursor: ...
 
 
-class State:
+class State(native.State):
     """The agent's keys and values for one input partition, with the changes of the batch at hand in front."""
 
-    __slots__ = (
-        "_kept",
-        "_objects",
-        "_ordered",
-        "_reads",
-        "changes",
-        "clock",
-        "log",
-        "meta",
-        "offset",
-        "partition",
-    )
+    __slots__ = ("_kept", "_objects")
 
-    def __init__(
-        self, reads: Reads, meta: dict[str, Any], partition: int, log: int, objects: dict[bytes, Any] | None = None
-    ) -> None:
+    def __new__(
+        cls, reads: Reads, meta: dict[str, Any], partition: int, log: int, objects: dict[bytes, Any] | None = None
+    ) -> "State":
         """``objects`` outlives the batch if it is committed; whoever gives it clears it otherwise."""
-        self._reads = reads
-        self._objects = {} if objects is None else objects
-        self._kept: dict[bytes, Callable[[Any], bytes]] = {}
-        self._ordered: list[bytes] | None = None
-        self.changes: dict[bytes, Change] = {}
-        self.meta = meta
-        """Small facts of the agent's own about the whole partition; JSON."""
-        self.partition, self.log = partition, log
-        """Input partition, and the incarnation of the input topic."""
-        self.offset = -1
-        """Offset of the record at hand."""
-        self.clock = -1
-        """Stream time: the running maximum of the input's record timestamps, milliseconds."""
+        state = super().__new__(cls, reads, getattr(reads, "filter", None), meta, partition, log, MAX_VALUE, insort)
+        state._objects = {} if objects is None else objects
+        state._kept = {}
+        return state
 
-    def get(self, key: bytes) -> bytes | None:
-        """The value, or None."""
-        change = self.changes.get(key)
-        if change is not None:
-            return None if change[0] == DELETE else change[2]
-        stored = self._reads.get(key)
-        return None if stored is None else stored[OFFSET:]
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Sets a value. The empty key is the runtime's. Raises TooLarge."""
-        if len(value) > MAX_VALUE:
-            raise TooLarge(len(value), "a state")
-        if self._ordered is not None and key not in self.changes:
-            insort(self._ordered, key)
-        self.changes[key] = (PUT, key, value, self.offset)
+    _objects: dict[bytes, Any]
+    _kept: dict[bytes, Callable[[Any], bytes]]
 
     def delete(self, key: bytes) -> None:
         """Removes a key, if it is there."""
@@ -152,10 +111,7 @@ class State:
     def close(self) -> None:
         """Packs what was kept. Raises TooLarge."""
         for key, pack in self._kept.items():
-            value = pack(self._objects[key])
-            if len(value) > MAX_VALUE:
-                raise TooLarge(len(value), "a state")
-            self.changes[key] = (PUT, key, value, self.offset)
+            self.put(key, pack(self._objects[key]))
         self._kept.clear()
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -170,7 +126,8 @@ class State:
 
     def cursor(self) -> Cursor:
         """A cursor over what is stored, without the batch's changes: many seeks for the price of one scan."""
-        return self._reads.cursor()
+        cursor: Cursor = self._reads.cursor()
+        return cursor
 
     def _changed(self, start: bytes, stop: bytes) -> list[bytes]:
         if self._ordered is None:
@@ -202,51 +159,17 @@ Row = tuple[int, int, int, Topic, bytes, dict[str, Any] | bytes]
 """(offset, index, timestamp, topic, key, value) of a row of the batch at hand."""
 
 
-class Emit:
+class Emit(native.Emit):
     """Where a step's outputs go. Each carries its origin, by which the next agent knows a repeat."""
 
-    __slots__ = (
-        "_add",
-        "_partitions",
-        "_rows",
-        "_source",
-        "cause",
-        "epoch",
-        "index",
-        "offset",
-        "scratch",
-        "timestamp",
-        "trace",
-    )
+    __slots__ = ("_rows",)
 
-    def __init__(self, add: Add, source: bytes, partitions: dict[str, int], epoch: int = 0) -> None:
-        self._add, self._source, self._partitions = add, source, partitions
-        self.epoch = epoch
-        """Epoch of the agent: with the offset, the version of a row."""
-        self._rows: dict[tuple[str, bytes], Row] = {}
-        self.offset = self.timestamp = -1
-        """Of the record at hand."""
-        self.index = 0
-        """How many outputs it has had so far."""
-        self.trace: tuple[str, bytes] | None = None
-        """The header of its W3C trace."""
-        self.cause: bytes | None = None
-        """An origin that says what ingest record caused the one at hand; None where it is that record itself."""
-        self.scratch: dict[Any, Any] = {}
-        """The agent's own notes about the batch at hand, for its ``close``."""
+    def __new__(cls, add: Add, source: bytes, partitions: dict[str, int], epoch: int = 0) -> "Emit":
+        emit = super().__new__(cls, add, source, partitions, epoch, MAX_VALUE)
+        emit._rows = {}
+        return emit
 
-    def record(self, topic: Topic, key: bytes, value: bytes) -> None:
-        """Appends a record to ``topic``, in the partition of its key. Raises TooLarge."""
-        if len(value) > MAX_VALUE:
-            raise TooLarge(len(value), "an output")
-        name, index = topic.name, self.index
-        self.index = index + 1
-        headers = [(HEADER, self._source + place(self.offset, index))]
-        if self.trace is not None:
-            headers.append(self.trace)
-        if self.cause is not None:  # not where the origin says
-            headers.append((CAUSE, self.cause))
-        self._add(name, partition_of(key, self._partitions[name]), key, value, headers, self.timestamp)
+    _rows: dict[tuple[str, bytes], Row]
 
     def row(self, topic: Topic, key: bytes, row_id: bytes, value: dict[str, Any]) -> None:
         """Sets the state of a row of ClickHouse; only the last of a batch is written, by the topic's schema.
@@ -267,16 +190,10 @@ class Emit:
     def close(self) -> None:
         """Writes the rows, in the order of their origins. Raises TooLarge."""
         for offset, index, timestamp, topic, key, value in sorted(self._rows.values(), key=_order):
-            headers = [(HEADER, self._source + place(offset, index))]
-            partition = partition_of(key, self._partitions[topic.name])
-            if isinstance(value, bytes):
-                encoded = value
-            else:
+            if not isinstance(value, bytes):
                 assert topic.value is not None
-                encoded = topic.value.encode(value)
-            if len(encoded) > MAX_VALUE:
-                raise TooLarge(len(encoded), "a row")
-            self._add(topic.name, partition, key, encoded, headers, timestamp)
+                value = topic.value.encode(value)
+            self._write(topic.name, key, value, offset, index, timestamp)
         self._rows.clear()
 
 

@@ -9,7 +9,11 @@ as bytes in that order. So a watermark is a comparison of two byte strings, with
 import struct
 from dataclasses import dataclass
 
+import native
+
 HEADER = "origin"
+OriginError = native.OriginError
+"""The header is not an origin."""
 LETTER = "letter"
 """Header of a replayed dead letter: 16 bytes of its id, then the stage that shall handle it, alone."""
 
@@ -17,10 +21,6 @@ _SOURCE = struct.Struct(">BIqI")
 _PLACE = struct.Struct(">qI")
 PLACE = _PLACE.size
 _FORMAT = 1
-
-
-class OriginError(ValueError):
-    """The header is not an origin."""
 
 
 def source(agent: str, epoch: int, log: int, partition: int) -> bytes:
@@ -72,8 +72,5 @@ def ingest_coordinates(header: bytes) -> tuple[int, int, int]:
     return log, partition, int.from_bytes(header[-12:-4], "big", signed=True)
 
 
-def packed_coordinates(header: bytes) -> bytes:
-    """The same, packed as PACKED says: cut out of the header, in a third of the time. Raises OriginError."""
-    if len(header) < _SOURCE.size + PLACE or header[0] != _FORMAT:
-        raise OriginError(f"not an origin: {header.hex()}")
-    return header[5:17] + header[-12:-4]
+packed_coordinates = native.packed_coordinates
+"""(header): the same, packed as PACKED says. Raises OriginError."""

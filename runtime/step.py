@@ -8,19 +8,20 @@ stays with its record.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from native import Entry
 from runtime.agent import Add, Agent, Emit, Reads, State
 from runtime.changelog import Change, Marker
 from runtime.letters import claim, dead_letter
-from runtime.origin import CAUSE, HEADER, LETTER, PLACE, source
+from runtime.origin import source
 from runtime.store import StateDamaged, StateFailed
 from schemas.registry import UnknownSchema
 from schemas.topics import DEAD_LETTERS
 
 SYSTEM = (StateDamaged, StateFailed, OSError, MemoryError)
 """What is never a record's fault."""
-TRACE = "traceparent"
 
 
 class Gap(Exception):  # noqa: N818
@@ -75,7 +76,8 @@ class Stepper:
         is not is to blame for it. Offsets are ``dense`` but in records that stand for a part of the log that is lost.
         """
         system = SYSTEM if learnt else (*SYSTEM, UnknownSchema)
-        records = [record for record in records if record.offset > marker.applied]
+        if records[0].offset <= marker.applied:
+            records = [record for record in records if record.offset > marker.applied]
         while True:
             attempt = _Attempt(self, marker, reads, outputs(), objects, dense)
             try:
@@ -109,38 +111,34 @@ class _Attempt:
     def __init__(
         self, stepper: Stepper, before: Marker, reads: Reads, add: Add, objects: dict[bytes, Any], dense: bool
     ) -> None:
-        self._dense = dense
         self._agent, self._before, self._partition = stepper.agent, before, stepper.partition
         self._marks = dict(before.marks)
         self._state = State(reads, dict(before.meta), stepper.partition, before.log, objects)
         self._state.offset, self._state.clock = before.applied, before.clock
         origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
         self._emit = Emit(add, origin, stepper.partitions, before.epoch)
+        # Nothing here may lead back to the attempt: with all that it holds it would be left to the collector.
+        claimed = partial(claim, self._state, stage=stepper.agent.name)
+        self._entry = Entry(self._state, self._emit, self._marks, claimed, _gap, dense)
+
         self.handled = 0
-        """Records whose steps have succeeded."""
+        """Where a step has failed, how many had succeeded before it."""
 
     def run(self, records: list[Any]) -> Result:
-        state, step, emit, enter = self._state, self._agent.step, self._emit, self._enter
-        handled = dropped = 0
         try:
-            for record in records:
-                if enter(record):
-                    step(record, state, emit)
-                else:
-                    dropped += 1
-                handled += 1
+            self._entry.run(records, self._agent.step)
         except Exception:
-            self.handled = handled
+            self.handled = self._entry.handled
             raise
         # What fails from here on is nobody's in particular.
-        self._agent.close(state, emit)
-        state.close()
-        emit.close()
-        return self._result(len(records), dropped, 0)
+        self._agent.close(self._state, self._emit)
+        self._state.close()
+        self._emit.close()
+        return self._result(len(records), self._entry.dropped, 0)
 
     def letter(self, record: Any, error: Exception) -> Result:
         """A dead letter in the record's place."""
-        self._enter(record)
+        self._entry.enter(record)
         self._state.changes.clear()
         place = (self._agent.source.name, self._partition)
         letter_id, value = dead_letter(self._agent.name, record, self._before.log, error, place)
@@ -159,34 +157,6 @@ class _Attempt:
         )
         return Result(marker, self._state.changes, read, dropped, letters)
 
-    def _enter(self, record: Any) -> bool:
-        """Makes the record the one at hand; False if it was handled before, or is another stage's."""
-        state, emit, offset, timestamp = self._state, self._emit, record.offset, record.timestamp
-        if offset != state.offset + 1 and self._dense:
-            raise Gap(state.offset + 1, offset)
-        state.offset = emit.offset = offset
-        if timestamp > state.clock:
-            state.clock = timestamp
-        emit.timestamp, emit.index = timestamp, 0
-        emit.cause = emit.trace = None
-        headers = record.headers
-        if not headers:
-            return True
-        name, value = headers[0]
-        cause = None
-        if len(headers) > 1 or name == TRACE:
-            emit.trace = next((item for item in headers if item[0] == TRACE), None)
-            cause = next((found for key, found in headers if key == CAUSE), None)
-        if name == HEADER:
-            known, mark = value[:-PLACE], value[-PLACE:]
-            if mark <= self._marks.get(known, b""):
-                return False
-            self._marks[known] = mark
-            emit.cause = cause or value
-        elif name == LETTER:
-            if not claim(state, value, self._agent.name):
-                return False
-            emit.cause = cause
-        elif name == CAUSE and not self._dense:
-            emit.cause = value
-        return True
+
+def _gap(expected: int, found: int) -> None:
+    raise Gap(expected, found)

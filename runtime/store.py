@@ -118,14 +118,15 @@ class Store:
         self._begin_filter()
 
     def _begin_filter(self) -> None:
-        self._filter = Filter.unknown() if self._keys(b"", 1) else Filter(0)
+        self.filter = Filter.unknown() if self._keys(b"", 1) else Filter(0)
+        """Asked before the store is."""
         self._next: Filter | None = None
         """The filter that takes its place once it has every key, and how far those were read."""
         self._next_from = b""
 
     def get(self, key: bytes) -> bytes | None:
         """The value behind its offset's eight bytes, as stored. Raises StateDamaged, StateFailed."""
-        if not self._filter.may_hold(key):
+        if not self.filter.may_hold(key):
             return None
         return self._read(key)
 
@@ -148,13 +149,13 @@ class Store:
         Raises StateDamaged, StateFailed.
         """
         if self._next is None:
-            if self._filter.room > 0:
+            if self.filter.room > 0:
                 return
             self._next, self._next_from = Filter(self.size()), b""
         found = self._keys(self._next_from, count)
         self._next.add(found)
         if len(found) < count:
-            self._filter, self._next = self._next, None
+            self.filter, self._next = self._next, None
         elif found:
             self._next_from = found[-1] + b"\x00"
 
@@ -234,7 +235,7 @@ class Store:
         """Changes, marker and position in one WriteBatch. Raises StateDamaged, StateFailed."""
         batch, ordered = self.batch(), sorted(changes, key=_key)  # in order they cost RocksDB half
         keys = list(map(_key, ordered))
-        self._filter.add(keys)
+        self.filter.add(keys)
         if self._next is not None:
             self._next.add(keys)
         put, pack = batch.put, _OFFSET.pack

@@ -7,8 +7,8 @@ fetched run of one partition's records (``message.value`` is the list), which is
 of the generation before a rebalance counts for Faust as an ack of the same offset fetched again after it, and then it
 commits past records in flight.
 
-**Lean records**: what aiokafka's parser gives (``offset, timestamp, key, value, headers``), without a ConsumerRecord
-made of each, which takes as long as all else on the way from Kafka to an agent. They do not know their partition.
+**Lean records**: native.Record (``offset, timestamp, key, value, headers``), not aiokafka's ConsumerRecord, which takes
+as long as all else on the way from Kafka to an agent. They do not know their partition.
 
 **Short waits** in the broker, ``FETCH_WAIT``.
 """
@@ -19,10 +19,11 @@ from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.consumer import ConsumerMessage
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+from runtime.batches import Answer, fetched
 
 Run = list[Any]
 """Lean records of one partition with ascending offsets."""
@@ -39,24 +40,24 @@ _LEAN: set[asyncio.AbstractEventLoop] = set()
 
 
 class _LeanRecords(fetcher.PartitionRecords):
-    """All of a fetched partition at once, as aiokafka's parser gives it; nobody asks for a part of it here."""
+    """All of a fetched partition at once; nobody asks for a part of it here."""
 
-    _records: Any
+    _records: Answer
 
     def __iter__(self) -> Iterator[Any]:
         found: list[Any] = []
         self.next_fetch_offset: int
-        records, start = self._records, self.next_fetch_offset
-        while records.has_next():
-            batch = records.next_batch()
-            if self._check_crcs and not batch.validate_crc():
+        data, start = self._records.data, self.next_fetch_offset
+        for batch in fetched(data):
+            if self._check_crcs and not batch.is_whole():
                 # What stands behind would be taken next, though nothing before it was delivered.
-                self._records, self.next_fetch_offset = MemoryRecords(b""), start
+                self._records, self.next_fetch_offset = Answer(b""), start
                 place = f"{self._tp.topic}-{self._tp.partition}@{batch.base_offset}"
                 raise CorruptRecordException(f"the checksum of {place} is wrong")
-            if not batch.is_control_batch:
-                found.extend(batch)
+            if not batch.is_control:
+                found += batch.records()
             self.next_fetch_offset = batch.next_offset
+        self._records = Answer(b"")
         if found and found[0].offset < start:  # a batch is fetched whole
             found = [record for record in found if record.offset >= start]
         return iter(found)
@@ -67,9 +68,14 @@ def _partition_records(*args: Any) -> Any:
     return (_LeanRecords if lean else _ordinary_records)(*args)
 
 
-# aiokafka's fetcher looks this class up by its name; there is no other place to say which one it should use.
-_ordinary_records = fetcher.PartitionRecords
-fetcher.PartitionRecords = _partition_records
+def _answer(data: bytes) -> Any:
+    lean = asyncio.get_running_loop() in _LEAN
+    return (Answer if lean else _ordinary_answer)(data)
+
+
+# aiokafka's fetcher looks these classes up by their names; there is no other place to say which it should use.
+_ordinary_records, _ordinary_answer = fetcher.PartitionRecords, fetcher.MemoryRecords
+fetcher.PartitionRecords, fetcher.MemoryRecords = _partition_records, _answer
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -166,7 +172,7 @@ class BatchConsumer(driver.Consumer):
         last = run[-1]
         stamp = last.timestamp / 1000.0
         message = ConsumerMessage(
-            tp.topic, tp.partition, last.offset, stamp, last.timestamp_type, [], None, run, None, 0, 0, tp,
+            tp.topic, tp.partition, last.offset, stamp, 0, [], None, run, None, 0, 0, tp,
             generation_id=generation,
         )  # fmt: skip
         await self.wait_first(self.callback(message), self.suspend_flow.wait())

@@ -9,7 +9,8 @@ from hashlib import sha1
 from uuid import NAMESPACE_DNS, uuid5
 
 import orjson
-from xxhash import xxh64_intdigest as _hash
+
+import native
 
 NAMESPACE = uuid5(NAMESPACE_DNS, "sluice").bytes
 
@@ -87,6 +88,5 @@ def uuid_text(raw: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def partition_of(record_key: bytes, partitions: int) -> int:
-    """xxh64 with seed 0, modulo the partition count: the same in every role, for ever (design.md)."""
-    return _hash(record_key) % partitions
+partition_of = native.partition_of
+"""(record key, partitions): xxh64 with seed 0, modulo the partition count: the same in every role, for ever."""

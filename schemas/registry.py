@@ -7,7 +7,6 @@ Errors: UnknownSchema, DecodeError.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -17,19 +16,7 @@ from typing import Any
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from schemas.codec import (
-    Decode,
-    DecodeError,
-    Encode,
-    EncodeAll,
-    EncodeRow,
-    Schema,
-    UnsupportedSchema,
-    compile_batch_encoder,
-    compile_decoder,
-    compile_encoder,
-    compile_row_encoder,
-)
+from schemas.codec import Decode, DecodeError, Encode, Schema, decoder, encoder
 
 FOLDER = Path(__file__).parent / "avro"
 MAGIC = b"\xc3\x01"
@@ -85,32 +72,8 @@ class RecordType:
         self.name = self.latest.name
         self.versions = {version.header: version for version in versions}
         self._decoders: dict[tuple[bytes, tuple[str, ...], bool], Decode] = {}
-        self._encoder = self._compile()
-
-    def _compile(self) -> Encode:
-        try:
-            return compile_encoder(self.latest.schema, self.latest.header)
-        except UnsupportedSchema:
-            return self._encode_by_fastavro
-
-    def _encode_by_fastavro(self, record: Mapping[str, Any]) -> bytes:
-        out = BytesIO()
-        out.write(self.latest.header)
-        fastavro.schemaless_writer(out, self.latest.parsed, record, strict=True)
-        return out.getvalue()
-
-    @property
-    def encode(self) -> Encode:
-        """From a mapping of all fields to the bytes, as a bound function for the hot path."""
-        return self._encoder
-
-    def batch_encoder(self, *shared: str) -> EncodeAll:
-        """A function to the bytes of dicts that have all fields in the schema's order and agree in the ``shared``."""
-        return compile_batch_encoder(self.latest.schema, self.latest.header, shared)
-
-    def row_encoder(self) -> EncodeRow:
-        """A function from all values, in the schema's order and with texts as UTF-8 bytes, to the same bytes."""
-        return compile_row_encoder(self.latest.schema, self.latest.header)
+        self.encode: Encode = encoder(self.latest.schema, self.latest.header)
+        """From a mapping of all fields, or a tuple of them in the schema's order, to the bytes."""
 
     def decode(self, data: bytes) -> dict[str, Any]:
         """The record with the fields of the newest version. Raises DecodeError, UnknownSchema."""
@@ -130,15 +93,12 @@ class RecordType:
 
         Without ``text``, strings are left as UTF-8 bytes.
         """
-        own = self._decoder(self.latest.header, wanted, text)
-        head = self.latest.header
 
-        def read(data: bytes) -> tuple[Any, ...]:
-            if data[:HEADER] == head:
-                return own(data)
+        def other(data: bytes) -> tuple[Any, ...]:
             return self._decoder(self.version_of(data).header, wanted, text)(data)
 
-        return read
+        head = self.latest.header
+        return decoder(self.latest.schema, wanted, HEADER, {}, text, head, other)
 
     def version_of(self, data: bytes) -> Version:
         """The version that wrote the record. Raises DecodeError, UnknownSchema."""
@@ -153,13 +113,12 @@ class RecordType:
     def _decoder(self, header: bytes, wanted: tuple[str, ...], text: bool) -> Decode:
         found = self._decoders.get((header, wanted, text))
         if found is None:
-            schema = self.versions[header].schema
             defaults = self.latest.defaults()
             if not text:
                 defaults = {
                     name: value.encode() if isinstance(value, str) else value for name, value in defaults.items()
                 }
-            found = compile_decoder(schema, wanted, HEADER, defaults, text)
+            found = decoder(self.versions[header].schema, wanted, HEADER, defaults, text)
             self._decoders[header, wanted, text] = found
         return found
 

@@ -19,7 +19,7 @@ from clickhouse_connect.datatypes.registry import get_from_name
 
 from runtime.forgotten import Forgotten
 from runtime.origin import CAUSE, HEADER, LETTER
-from schemas.codec import UnsupportedSchema, compile_decoder
+from schemas.codec import is_flat
 from schemas.registry import HEADER as SCHEMA
 from schemas.registry import RecordType
 from schemas.topics import Topic
@@ -159,9 +159,7 @@ class RecordFeed(Feed):
 
 def columnar(kind: RecordType, names: Sequence[str]) -> Any:
     """A function from encoded records to the columns ``names``."""
-    try:
-        compile_decoder(kind.latest.schema, names, 0, {})
-    except UnsupportedSchema:
+    if not is_flat(kind.latest.schema):
         return lambda values: _by_name([kind.decode(value) for value in values], names)
     read = kind.reader(*names, text=False)
 

@@ -38,3 +38,13 @@ def values(schema: Any, special: Callable[[Any], Strategy | None] = lambda _: No
         case "long":
             return st.integers(-(2**63), 2**63 - 1)
     raise AssertionError(schema)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The int at ``at`` and the position behind it. Raises IndexError past the end."""
+    shift = raw = 0
+    while True:
+        raw |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 0x80:
+            return (raw >> 1) ^ -(raw & 1), at

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import native
 from runtime import memory
 from runtime.agent import Agent, Record
+from runtime.batches import fetched
 from runtime.changelog import Marker, encode
 from runtime.lane import BATCH
 from runtime.producer import Batch
@@ -28,6 +30,7 @@ from tests.events import T0, event, record_key
 PARTITIONS, PLAYERS = 8, 600
 """PLAYERS are those of one partition of `events`, of some thousands in all."""
 DAY = 86_400_000
+KEPT = (EVENTS.name, WAGERS.name, TOUCHES.name)
 LOG = 0x51A3_B2C1_D0E9_F807
 """As long as a log's number is: from here it goes into rows."""
 
@@ -57,45 +60,50 @@ def traffic(count: int) -> list[Record]:
     return [record for start in runs for log in logs for record in log[start : start + BATCH]]
 
 
-class Box:
+class Box(native.Outbox):
     """As Outbox, but nothing is sent; what another agent reads is kept."""
 
-    def __init__(self, kept: dict[str, list[Any]]) -> None:
-        self._kept = kept
-        self._batches: dict[tuple[str, int], Batch] = {}
+    def __new__(cls) -> "Box":
+        return super().__new__(cls, Batch)
 
-    def add(self, topic: str, partition: int, key: Any, value: Any, headers: Any, timestamp: int) -> None:
-        batch = self._batches.get((topic, partition))
-        if batch is None or not batch.add(timestamp, key, value, headers):
-            batch = self._batches[topic, partition] = Batch()
-            batch.add(timestamp, key, value, headers)
-        if topic in (EVENTS.name, WAGERS.name, TOUCHES.name):
-            self._kept.setdefault(topic, []).append((key, value, tuple(headers), timestamp))
-
-    def build(self) -> None:
-        for batch in self._batches.values():
-            batch._build()
+    def build(self) -> list[tuple[str, bytes]]:
+        """Topic and bytes of each batch, packed as those that are sent."""
+        return [(topic, batch._build()) for (topic, _), batches in self.targets.items() for batch in batches]
 
 
-def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list[Any]]:
-    """Runs one agent as one partition and prints its figures."""
-    store, kept = Store(folder / agent.name, Caches(64 << 20)), {}  # type: ignore[var-annotated]
+class Log:
+    """What one agent leaves for another, as one partition."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    def extend(self, packed: bytes) -> None:
+        """Takes in a batch as it was sent."""
+        (batch,) = fetched(len(self.records).to_bytes(8, "big") + packed[8:])
+        self.records += batch.records()
+
+
+def measure(agent: Agent, records: list[Any], folder: Path) -> dict[str, list[Any]]:
+    """Runs one agent as one partition and prints its figures; returns what it leaves for others, by topic."""
+    store, logs = Store(folder / agent.name, Caches(64 << 20)), {name: Log() for name in KEPT}
     names = {topic.name for topic in (*agent.outputs, DEAD_LETTERS)}
     memory.settle()
-    stepper, marker = Stepper(agent, dict.fromkeys(names, PARTITIONS), 0, 100), Marker(log=LOG)
+    # What another agent reads is in order, in one partition.
+    partitions = dict.fromkeys(names, PARTITIONS) | dict.fromkeys(KEPT, 1)
+    stepper, marker = Stepper(agent, partitions, 0, 100), Marker(log=LOG)
     steps = outputs = states = 0.0
     objects: dict[bytes, Any] = {}
     for start in range(0, len(records), BATCH):
         boxes: list[Box] = []
 
         def box(boxes: list[Box] = boxes) -> Any:
-            boxes.append(Box(kept))
+            boxes.append(Box())
             return boxes[-1].add
 
         before = time.process_time()
         result = stepper.run(records[start : start + BATCH], marker, store, box, objects=objects)
         stepped = time.process_time()
-        boxes[-1].build()
+        batches = boxes[-1].build()
         built = time.process_time()
         encode(result.changes.values(), result.marker, b"w" * 16, 1)
         store.write(result.changes.values(), result.marker, start, 0)
@@ -103,6 +111,9 @@ def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list
         steps, outputs = steps + stepped - before, outputs + built - stepped
         states += time.process_time() - built
         assert not result.letters
+        for topic, packed in batches:
+            if topic in logs:
+                logs[topic].extend(packed)
     million = 1e6 / len(records)
     total = (steps + outputs + states) * million
     print(
@@ -110,22 +121,22 @@ def measure(agent: Agent, records: list[Record], folder: Path) -> dict[str, list
         f"state {states * million:5.1f}"
     )
     store.close()
-    return kept
-
-
-def renumber(topic: str, kept: list[Any]) -> list[Record]:
-    return [Record(topic, 0, n, stamp, key, value, headers) for n, (key, value, headers, stamp) in enumerate(kept)]
+    return {name: log.records for name, log in logs.items()}
 
 
 async def main(count: int) -> None:
-    records = traffic(count)
-    numbered = [Record(r.topic, 0, n, r.timestamp, r.key, r.value) for n, r in enumerate(records)]
+    box = Box()
+    for record in traffic(count):
+        box.add(record.topic, 0, record.key, record.value, (), record.timestamp)
+    log = Log()
+    for _, packed in box.build():
+        log.extend(packed)
     with tempfile.TemporaryDirectory() as folder:
-        kept = measure(dedup.make(7 * DAY), numbered, Path(folder))
-        measure(pairing.make(), renumber(WAGERS.name, kept[WAGERS.name]), Path(folder))
-        measure(sessions.make(1_800_000, DAY, PARTITIONS), renumber(EVENTS.name, kept[EVENTS.name]), Path(folder))
-        kept |= measure(touches.make(), renumber(EVENTS.name, kept[EVENTS.name]), Path(folder))
-        measure(attribution.make(7 * DAY, DAY), renumber(TOUCHES.name, kept[TOUCHES.name]), Path(folder))
+        kept = measure(dedup.make(7 * DAY), log.records, Path(folder))
+        measure(pairing.make(), kept[WAGERS.name], Path(folder))
+        measure(sessions.make(1_800_000, DAY, PARTITIONS), kept[EVENTS.name], Path(folder))
+        kept[TOUCHES.name] = measure(touches.make(), kept[EVENTS.name], Path(folder))[TOUCHES.name]
+        measure(attribution.make(7 * DAY, DAY), kept[TOUCHES.name], Path(folder))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def many_keys(keys: int, folder: Path) -> tuple[float, float, int]:
     spans = {FEW: [0, 0.0], keys: [0, 0.0]}
     for records in batches(keys):
         before = time.perf_counter()
-        box = Box({})
+        box = Box()
         result = stepper.run(records, marker, store, lambda box=box: box.add, objects={})  # type: ignore[misc]
         box.build()
         encode(result.changes.values(), result.marker, b"w" * 16, 1)

@@ -42,7 +42,7 @@ import orjson
 
 from runtime.agent import NEVER, Ageing, Agent, Emit, State
 from runtime.changelog import Marker
-from runtime.origin import PACKED, packed_coordinates
+from runtime.origin import PACKED
 from runtime.settings import Settings
 from schemas.keys import TOUCHES as NAMES
 from schemas.keys import uuid5_bytes
@@ -114,13 +114,12 @@ class Attributor:
     def step(self, record: Any, state: State, emit: Emit) -> None:
         """Takes in a touch or a conversion, and writes the rows that change by it."""
         event_id, name, time, received, player, device, click, campaign, *utm = _read(record.value)
-        cause = emit.cause
-        if cause is None:
+        coordinates = emit.coordinates
+        if coordinates is None:
             raise ValueError("an event without its coordinates: neither of the headers origin and cause is there")
         emit.scratch[RECEIVED] = max(received, emit.scratch.get(RECEIVED, received))
         if received - time > self._lateness:
             return
-        coordinates = packed_coordinates(cause)
         place = order_key(time, OTHER, event_id, coordinates)
         link = Link(record.key, coordinates, state, emit, self._window)
         if name in NAMES:

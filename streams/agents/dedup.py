@@ -24,7 +24,7 @@ _read_repeated = EVENT.reader(
     "tenant", "dialect", "dedup_key", "event_id", "event_name", "transaction_id", "idempotency_key", "player_id",
     "event_time", "received_at", "payload", text=False,
 )  # fmt: skip
-_encode_repeat = REPEAT.row_encoder()
+_encode_repeat = REPEAT.encode
 
 
 def make(window: int) -> Agent:
@@ -33,8 +33,8 @@ def make(window: int) -> Agent:
 
     def step(record: Any, state: State, emit: Emit) -> None:
         value = record.value
-        event_id, fingerprint, keyed, identity, bet_key = route(value)
-        if keyed:
+        event_id, fingerprint, dedup_key, identity, bet_key = route(value)
+        if dedup_key is not None:
             # Where it stands in ingest.events; a replayed one where it stood at first.
             place = (state.log, state.partition, state.offset) if emit.cause is None else ingest_coordinates(emit.cause)
             seen = state.get(event_id)

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from runtime.agent import Agent, Emit, State
-from runtime.origin import PACKED, packed_coordinates
+from runtime.origin import PACKED
 from runtime.settings import Settings
 from schemas import money
-from schemas.codec import compile_decoder, compile_row_encoder
+from schemas.codec import decoder, encoder
 from schemas.registry import BET, EVENT
 from schemas.topics import BETS, WAGERS
 
@@ -52,13 +52,13 @@ class Wager(NamedTuple):
 _order = itemgetter(0, 1, 2)
 """The first by (time, id) is the one that counts; the fingerprint only where the rule leaves a tie."""
 _read = EVENT.reader("received_at", *Wager._fields[:-1], text=False)
-_encode = BET.row_encoder()
+_encode = BET.encode
 _types = {field["name"]: field["type"] for field in EVENT.latest.schema["fields"]}
 _types["amount"] = "bytes"  # no wager is without
 _types["coordinates"] = {"type": "fixed", "name": "coordinates", "size": PACKED.size}
 _PACKED = {"name": "Wager", "fields": [{"name": name, "type": _types[name]} for name in Wager._fields]}
-_pack = compile_row_encoder(_PACKED)
-_unpack = compile_decoder(_PACKED, Wager._fields, 0, {}, text=False)
+_pack = encoder(_PACKED)
+_unpack = decoder(_PACKED, Wager._fields, 0, {}, text=False)
 _FIRST, _SIZE = struct.Struct(">q"), struct.Struct(">I")
 
 
@@ -118,10 +118,9 @@ def _sized(wager: Wager) -> bytes:
 def step(record: Any, state: State, emit: Emit) -> None:
     """Adds the wager to what is known of its bet; the row follows, at the batch's end, if that changed anything."""
     fields = _read(record.value)
-    key, cause = record.key, emit.cause
-    if cause is None:
+    key, coordinates = record.key, emit.coordinates
+    if coordinates is None:
         raise ValueError("a wager without the coordinates of its event: the header origin is missing")
-    coordinates = packed_coordinates(cause)
     bet = state.load(key, Bet.unpack) or Bet(_FIRST.pack(fields[0]), [])
     if bet.add(tuple.__new__(Wager, (*fields[1:], coordinates))):  # half the time of _make
         state.keep(key, bet, Bet.pack)

@@ -19,7 +19,7 @@ from typing import Any
 
 from runtime.agent import NEVER, Ageing, Agent, Emit, State
 from runtime.changelog import Marker
-from runtime.origin import PLACE, packed_coordinates
+from runtime.origin import PLACE
 from runtime.settings import Settings
 from schemas.keys import key, uuid5_bytes, uuid_text
 from schemas.registry import EVENT, SESSION
@@ -34,7 +34,7 @@ _read = EVENT.reader(
     "event_id", "identity", "tenant", "event_name", "event_time", "received_at", "player_id", "device_id", "amount",
     "currency", text=False,
 )  # fmt: skip
-_encode = SESSION.row_encoder()
+_encode = SESSION.encode
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Sessionizer:
         if player is None:
             player = scratch[identity] = Player(tenant, player_id, device_id if player_id is None else None)
         player.offset = record.offset
-        place = order_key(time, RANK.get(name, OTHER), event_id, packed_coordinates(cause))
+        place = order_key(time, RANK.get(name, OTHER), event_id, emit.coordinates or b"")
         player.events.append(Event(place, name, received, amount if name in SUMS else None, currency or b""))
 
     def close(self, state: State, emit: Emit) -> None:

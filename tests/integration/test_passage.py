@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runtime.agent import Record
 from runtime.forgotten import Forgotten
 from runtime.origin import CAUSE, HEADER, place, source
-from schemas.codec import DecodeError, read_varint, varint
+from schemas.codec import DecodeError, varint
 from schemas.registry import EVENT, RecordType
 from schemas.registry import HEADER as SCHEMA
 from schemas.topics import EVENTS, SESSIONS, TOPICS, Topic
@@ -20,7 +20,7 @@ from sinks.avro import new_mark
 from sinks.batch import WARY
 from sinks.feeds import feeds
 from sinks.writer import columns_of
-from tests.avro import TEXT, values
+from tests.avro import TEXT, read_varint, values
 from tests.events import T0, event
 from tests.sinks import Warehouse, warehouse
 

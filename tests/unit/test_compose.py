@@ -78,8 +78,9 @@ def test_ours_run_commands_that_exist(compose: dict[str, Any]) -> None:
 
 def test_the_dockerfile_copies_every_package_that_the_roles_import() -> None:
     lines = [line.split() for line in (ROOT / "Dockerfile").read_text().splitlines() if line and line[0] not in "# "]
-    copied = {words[1] for words in lines if words[0] == "COPY"}
-    assert copied == {"requirements.txt", "schemas", "runtime", "gateway", "streams", "sinks", "embedded", "cli"}
+    copied = {words[-2].removeprefix("/app/") for words in lines if words[0] == "COPY"}
+    packages = {"native", "schemas", "runtime", "gateway", "streams", "sinks", "embedded", "cli"}
+    assert copied == {"requirements.txt", "requirements-native.txt", *packages}
     assert all((ROOT / name).exists() for name in copied)
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert let_in == copied

@@ -11,8 +11,9 @@ from sinks import migrate
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
-    "schemas": {"schemas"},
-    "runtime": {"schemas", "runtime"},
+    "native": {"native"},
+    "schemas": {"native", "schemas"},
+    "runtime": {"native", "schemas", "runtime"},
     "gateway": {"schemas", "runtime", "gateway"},
     "streams": {"schemas", "runtime", "streams"},
     "sinks": {"schemas", "runtime", "sinks"},
@@ -132,6 +133,11 @@ def test_modules_are_short() -> None:
     product = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
     long = {here(path): count for path in product if (count := path.read_text().count("\n")) > LONGEST}
     assert long == {}
+
+
+def test_parts_in_c_are_short() -> None:
+    sources = (ROOT / "native").glob("*.[ch]")
+    assert {here(path): count for path in sources if (count := path.read_text().count("\n")) > LONGEST} == {}
 
 
 def test_modules_say_what_they_are() -> None:

@@ -9,11 +9,11 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from runtime.app import batch_app
+from runtime.batches import Answer
 from runtime.plain import PlainWorker
 from runtime.settings import load
 from runtime.transport import FETCH_WAIT, _LeanRecords
@@ -66,9 +66,8 @@ def test_behind_a_wrong_checksum_nothing_is_taken() -> None:
     """The batches before it were not delivered either: all is fetched again from where it began."""
     batches = [batch(offset) for offset in range(5, 8)]
     batches[1][-2] ^= 1
-    taken = _LeanRecords(
-        TopicPartition("t", 0), MemoryRecords(b"".join(map(bytes, batches))), [], 5, None, None, True, 0
-    )
+    answer = Answer(b"".join(map(bytes, batches)))
+    taken = _LeanRecords(TopicPartition("t", 0), answer, [], 5, None, None, True, 0)
     with pytest.raises(CorruptRecordException, match="t-0@6"):
         iter(taken)
     assert list(taken) == []
