@@ -15,9 +15,35 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from runtime.agent import Cursor, State
-from streams.sessionizing import Event, Session, begins, pause
+from streams.sessionizing import OTHER, Event, Session, begins, pause
 
 HEAD, SESSION, EVENT = b"h", b"s", b"e"
+_RANK = 8
+"""Where an event's rank stands in its place, behind its time."""
+
+
+def extended(session: Session, events: list[Event], gap: int) -> bool:
+    """Whether the events are all of the current session and change nothing else, as most do; it then has them.
+
+    So it is where no event has a rank of its own and each is within the session, or behind it and near.
+    """
+    first, last = session.first, session.last
+    if not session.is_plain():
+        return False
+    for event in events:
+        place = event[0]
+        if place[_RANK] != OTHER:
+            return False
+        if place > last:
+            if int.from_bytes(place[:_RANK]) - int.from_bytes(last[:_RANK]) > gap:
+                return False
+            last = place
+        elif place < first:
+            return False
+    session.last = last
+    for event in events:
+        session.count(event)
+    return True
 
 
 @dataclass(slots=True)

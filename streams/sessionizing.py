@@ -130,6 +130,10 @@ class Session:
     id: bytes = b""
     """Once it was asked for: it follows from the first event."""
 
+    def is_plain(self) -> bool:
+        """Whether time alone can part two of its events, or the last from one behind it."""
+        return b"session_stop" not in self.counts and self.last[_TIME] == OTHER
+
     def surrounds(self, place: bytes) -> bool:
         """Whether an event there, before the last, belongs to the session whatever its neighbours, and nothing else
         changes by it: where no event has a rank of its own, only time could part it from them, and they are near.

@@ -14,6 +14,7 @@ highest received_at seen from them, less lateness and gap (and a margin for gate
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha1
 from typing import Any
 
@@ -25,7 +26,7 @@ from schemas.keys import key, uuid5_bytes, uuid_text
 from schemas.registry import EVENT, SESSION
 from schemas.topics import DAY, EVENTS, INGEST_RETENTION, SESSIONS
 from streams.placing import EVENT as EVENT_ENTRY
-from streams.placing import Placing
+from streams.placing import HEAD, Placing, extended
 from streams.sessionizing import OTHER, RANK, SUMS, Event, Session, coordinates_of, event_id_of, order_key, time_of
 
 HASH = 16
@@ -82,27 +83,24 @@ class Sessionizer:
         for name, note in emit.scratch.items():
             if isinstance(note, int):
                 seen[name.hex()] = max(note, seen.get(name.hex(), note))
+                continue
+            prefix = _prefix(name)
+            rows = _Rows(self._gap, state, emit, name, note)
+            current = state.load(prefix + HEAD, Session.unpack)
+            if current is not None and extended(current, note.events, self._gap):
+                for event in note.events:
+                    state.put(prefix + EVENT_ENTRY + event.place, event.pack())
+                state.keep(prefix + HEAD, current, Session.pack)
+                rows.write(current, note.events)
             else:
-                placing = Placing(self._gap, state, cursor, sha1(name, usedforsecurity=False).digest()[:HASH])
+                placing = Placing(self._gap, state, cursor, prefix)
                 placing.run(note.events)
                 placing.save()
-                self._rows(state, emit, name, note, placing)
-
-    def _rows(self, state: State, emit: Emit, identity: bytes, player: Player, placed: Placing) -> None:
-        offset = player.offset
-        before = (identity, player.tenant, player.player_id, player.device_id)
-        after = (emit.epoch, state.partition, offset, *coordinates_of(player.events[-1].place))
-        for first in sorted(placed.gone):
-            session = Session(first, first)
-            session_id = _id(identity, session)
-            row = (session_id, *before, True, *session.row(self._gap, []), *after)
-            emit.encoded_row(SESSIONS, identity, session_id, _encode(row), offset)
-        for first in sorted(placed.touched):
-            touched = placed.touched[first]
-            session_id = _id(identity, touched.session)
-            assigned = [(*coordinates_of(event.place), event.received) for event in placed.assigned(touched)]
-            row = (session_id, *before, False, *touched.session.row(self._gap, assigned), *after)
-            emit.encoded_row(SESSIONS, identity, session_id, _encode(row), offset)
+                for first in sorted(placing.gone):
+                    rows.withdraw(first)
+                for first in sorted(placing.touched):
+                    touched = placing.touched[first]
+                    rows.write(touched.session, placing.assigned(touched))
 
     def horizon(self, marker: Marker) -> int:
         """No event may still come that is as old as this, or has to do with one that is."""
@@ -113,6 +111,38 @@ class Sessionizer:
         if len(seen) >= self._sources:
             oldest = max(oldest, min(seen.values()))
         return int(oldest - self._lateness - self._gap - MARGIN)
+
+
+class _Rows:
+    """The rows of one player's sessions."""
+
+    __slots__ = ("_after", "_before", "_emit", "_gap", "_identity", "_offset")
+
+    def __init__(self, gap: int, state: State, emit: Emit, identity: bytes, player: Player) -> None:
+        self._gap, self._emit, self._identity, self._offset = gap, emit, identity, player.offset
+        self._before = (identity, player.tenant, player.player_id, player.device_id)
+        cause = coordinates_of(player.events[-1].place)
+        self._after = (emit.epoch, state.partition, player.offset, *cause)
+
+    def write(self, session: Session, assigned: list[Event]) -> None:
+        """The session's row, with the events that came to belong to it."""
+        session_id = _id(self._identity, session)
+        placed = [(*coordinates_of(event.place), event.received) for event in assigned]
+        row = (session_id, *self._before, False, *session.row(self._gap, placed), *self._after)
+        self._emit.encoded_row(SESSIONS, self._identity, session_id, _encode(row), self._offset)
+
+    def withdraw(self, first: bytes) -> None:
+        """The row of a session that is no more."""
+        session = Session(first, first)
+        session_id = _id(self._identity, session)
+        row = (session_id, *self._before, True, *session.row(self._gap, []), *self._after)
+        self._emit.encoded_row(SESSIONS, self._identity, session_id, _encode(row), self._offset)
+
+
+@lru_cache(1 << 16)
+def _prefix(identity: bytes) -> bytes:
+    """What the keys of an identity's state begin with."""
+    return sha1(identity, usedforsecurity=False).digest()[:HASH]
 
 
 def _latest(entry: bytes, value: bytes) -> int:
