@@ -1,8 +1,8 @@
 """What is done for every record, in C.
 
-Avro (reader.c, writer.c), Kafka's batches (kafka.c), an agent's state (state.c), its outputs (emit.c), and a batch's
-way through its step (entry.c). It stands below everything else, and knows no topic, no agent and no setting. What its
-types are for is said where they are used: schemas/codec.py and runtime/.
+Avro (reader.c, writer.c), Kafka's batches (kafka.c), an agent's state (state.c, changes.c), its outputs (emit.c), and a
+batch's way through its step (entry.c). It stands below everything else, and knows no topic, no agent and no setting.
+What its types are for is said where they are used: schemas/codec.py and runtime/.
 
 `python native/build.py` makes the library (``make setup`` does), with the compiler that the package ziglang brings, so
 that a machine needs nothing but Python. Why C, and what else was considered: docs/decisions/native.md.
@@ -22,6 +22,8 @@ try:
         State,
         TooLarge,
         Writer,
+        apply_changes,
+        packed_changes,
         packed_coordinates,
         partition_of,
         records,
@@ -42,6 +44,8 @@ __all__ = [
     "State",
     "TooLarge",
     "Writer",
+    "apply_changes",
+    "packed_changes",
     "packed_coordinates",
     "partition_of",
     "records",

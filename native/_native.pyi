@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 class DecodeError(ValueError):
@@ -13,6 +13,13 @@ class OriginError(ValueError):
 def partition_of(record_key: bytes, partitions: int, /) -> int: ...
 def packed_coordinates(header: bytes, /) -> bytes: ...
 def records(data: bytes, count: int, offset: int, timestamp: int, append_time: int, /) -> list[Record]: ...
+
+Change = tuple[int, bytes, bytes, int]
+
+def packed_changes(changes: Iterable[Change], most: int, /) -> list[bytes]: ...
+def apply_changes(
+    changes: list[Change], put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object], /
+) -> None: ...
 
 class Reader:
     def __init__(

@@ -51,11 +51,12 @@ static PyModuleDef definition = {
 };
 
 __attribute__((visibility("default"))) PyObject *PyInit__native(void) {
+    int (*parts[])(PyObject *) = {add_avro, add_kafka, add_state, add_changes, add_emit, add_entry};
     PyObject *module = PyModule_Create2(&definition, PYTHON_API_VERSION);
-    if (module != NULL && (add_avro(module) < 0 || add_kafka(module) < 0 || add_state(module) < 0 || add_emit(module) < 0 ||
-                           add_entry(module) < 0)) {
-        drop(module);
-        return NULL;
-    }
+    for (size_t i = 0; module != NULL && i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (parts[i](module) < 0) {
+            drop(module);
+            return NULL;
+        }
     return module;
 }

@@ -141,6 +141,7 @@ void emit_enter(Emit *, PyObject *record, int64_t offset, int64_t timestamp);
 int add_avro(PyObject *module);
 int add_kafka(PyObject *module);
 int add_state(PyObject *module);
+int add_changes(PyObject *module);
 int add_emit(PyObject *module);
 int add_entry(PyObject *module);
 

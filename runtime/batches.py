@@ -24,7 +24,7 @@ _FORMAT, _FORMAT_AT = 2, 16
 _CODEC, _APPENDED, _CONTROL = 0x07, 0x08, 0x20
 """Bits of the attributes: how it is packed, whether its timestamp is the broker's, whether it is no data."""
 _SNAPPY = 2
-_UNPACK: dict[int, Callable[[bytes], bytes]] = {
+_UNPACK: dict[int, Callable[[memoryview], bytes]] = {
     0: bytes, 1: codec.gzip_decode, _SNAPPY: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode,
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ def seal(batch: native.Batch, producer: tuple[int, int, int]) -> bytes:
 class Fetched:
     """A batch as it was fetched, packed."""
 
-    data: bytes
+    data: memoryview
     fields: tuple[int, ...]
 
     @property
@@ -97,7 +97,7 @@ class Answer:
 
 def fetched(data: bytes) -> Iterator[Fetched]:
     """The batches of a fetched answer; the last may be cut off, and is then left out. Raises CorruptRecordException."""
-    at = 0
+    at, view = 0, memoryview(data)
     while at + HEAD <= len(data):
         fields = _HEAD.unpack_from(data, at)
         end = at + _UNCOUNTED + fields[1]
@@ -105,5 +105,5 @@ def fetched(data: bytes) -> Iterator[Fetched]:
             raise CorruptRecordException(f"a batch of format {fields[3]} and {fields[1]} bytes")
         if end > len(data):
             return
-        yield Fetched(data[at:end], fields)
+        yield Fetched(view[at:end], fields)
         at = end

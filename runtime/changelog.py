@@ -18,6 +18,8 @@ from typing import Any
 
 import orjson
 
+import native
+
 _HEADER = struct.Struct(">B16sQIII")
 _CHANGE = struct.Struct(">BIIq")
 _FORMAT = 1
@@ -75,27 +77,12 @@ class Marker:
 
 def encode(changes: Iterable[Change], marker: Marker, writer: bytes, group: int) -> list[bytes]:
     """The group's parts, in the order in which they must be appended."""
-    part: list[bytes] = []
-    parts, size = [part], 0
-    for kind, key, value, offset in changes:
-        if size > PART:
-            part, size = [], 0
-            parts.append(part)
-        change = _CHANGE.pack(kind, len(key), len(value), offset) + key + value
-        part.append(change)
-        size += len(change)
-    last = len(parts) - 1
-    closing = marker.encode()
-    return [
-        b"".join(
-            (
-                _HEADER.pack(_FORMAT, writer, group, i, last + 1 if i == last else 0, len(closing) if i == last else 0),
-                *part,
-                closing if i == last else b"",
-            )
-        )
-        for i, part in enumerate(parts)
-    ]
+    parts = native.packed_changes(changes, PART)
+    last, closing = len(parts) - 1, marker.encode()
+    heads = [_HEADER.pack(_FORMAT, writer, group, i, 0, 0) for i in range(last)]
+    heads.append(_HEADER.pack(_FORMAT, writer, group, last, last + 1, len(closing)))
+    parts[last] += closing
+    return list(map(bytes.__add__, heads, parts))
 
 
 def changes_of(data: bytes, start: int, end: int) -> Iterator[Change]:

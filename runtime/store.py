@@ -27,7 +27,8 @@ from rocksdict import (
     WriteOptions,
 )
 
-from runtime.changelog import DELETE, Change, ChangelogError, Marker
+import native
+from runtime.changelog import Change, ChangelogError, Marker
 from runtime.filter import Filter
 
 META = b""
@@ -238,13 +239,8 @@ class Store:
         self.filter.add(keys)
         if self._next is not None:
             self._next.add(keys)
-        put, pack = batch.put, _OFFSET.pack
-        for kind, key, value, offset in ordered:
-            if kind == DELETE:
-                batch.delete(key)
-            else:
-                put(key, pack(offset) + value)
-        put(META, _POSITION.pack(position, log) + marker.encode())
+        native.apply_changes(ordered, batch.put, batch.delete)
+        batch.put(META, _POSITION.pack(position, log) + marker.encode())
         self._apply(batch)
 
     def forget(self, keys: Iterable[bytes]) -> None:
