@@ -7,18 +7,16 @@ producer's id and the sequence numbers. A partition has one batch under way, so 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import DuplicateSequenceNumber, KafkaError, NoError, for_code
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.default_records import DefaultRecordBase, DefaultRecordBatchBuilder
+
+import native
+from runtime.batches import seal
 
 RETRY = 0.1
 """Seconds before what a leader could not take is sent again."""
-
-_CODEC = DefaultRecordBase.CODEC_SNAPPY
-"""aiokafka's lz4 is of level 9, and takes eight times as long for a tenth less."""
 
 Settle = Callable[[TopicPartition, BaseException | None], None]
 """Is told of every partition once how its batch ended."""
@@ -27,25 +25,19 @@ Settle = Callable[[TopicPartition, BaseException | None], None]
 class Batch:
     """Records for one partition, as long as no other batch of the partition is under way."""
 
-    __slots__ = ("_builder", "_count", "_place", "_state")
+    __slots__ = ("_place", "_records", "_state", "append")
 
     def __init__(self, kafka: AIOKafkaProducer, place: TopicPartition, room: int) -> None:
-        state = self._state = kafka._txn_manager
-        self._place, self._count = place, 0
-        sequence = state.sequence_number(place)
-        self._builder = DefaultRecordBatchBuilder(2, _CODEC, 0, state.producer_id, state.producer_epoch, sequence, room)
-
-    def append(self, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Any) -> bool:
-        """Whether there was room; the first record always finds some. Raises what the record is wrong in."""
-        if self._builder.append(self._count, timestamp, key, value, headers) is None:
-            return False
-        self._count += 1
-        return True
+        self._place, self._state, self._records = place, kafka._txn_manager, native.Batch(room)
+        self.append = self._records.add
+        """(timestamp, key, value, headers): whether there was room; the first record always finds some."""
 
     def seal(self) -> bytes:
         """Its bytes, compressed; from now on its sequence numbers are used up."""
-        self._state.increment_sequence_number(self._place, self._count)
-        return bytes(self._builder.build())
+        state = self._state
+        producer = state.producer_id, state.producer_epoch, state.sequence_number(self._place)
+        state.increment_sequence_number(self._place, self._records.count)
+        return seal(self._records, producer)
 
 
 async def deliver(

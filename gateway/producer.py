@@ -39,8 +39,10 @@ class Unavailable(Exception):  # noqa: N818 - the state it names is Kafka's
     """Kafka has not acknowledged in time, or there is no room to wait. The records may still arrive."""
 
 
-Record = tuple[int, bytes | None, bytes | None, int | None, Headers]
-"""What is sent: partition, key, value, timestamp (milliseconds of the epoch; None: the broker's) and headers."""
+Record = tuple[int, bytes | None, bytes | None, int, Headers]
+"""What is sent: partition, key, value, timestamp (milliseconds of the epoch) and headers."""
+THE_BROKERS = 0
+"""The timestamp of a record to a topic where the broker's own counts (LogAppendTime)."""
 
 
 class Delivery:

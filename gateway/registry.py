@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from gateway.producer import Producer, Unavailable
+from gateway.producer import THE_BROKERS, Producer, Unavailable
 from runtime.table import Table, TableError
 from schemas.codec import DecodeError
 from schemas.keys import key
@@ -72,7 +72,7 @@ class Registry:
         return standing, winner == attempt
 
     async def _write(self, attempt: bytes, value: bytes | None) -> None:
-        await self._producer.send(CONTROL_REGISTRY.name, [(0, attempt, value, None, [])])
+        await self._producer.send(CONTROL_REGISTRY.name, [(0, attempt, value, THE_BROKERS, [])])
 
     async def _refresh(self) -> None:
         try:

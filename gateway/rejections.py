@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import deque
 
-from gateway.producer import Producer, Record, Unavailable
+from gateway.producer import THE_BROKERS, Producer, Record, Unavailable
 from runtime.metrics import REJECTIONS as COUNT
 from schemas.keys import partition_of, uuid7_bytes
 from schemas.registry import REJECTION
@@ -115,5 +115,5 @@ class Rejections:
 
     async def _write(self, queued: list[tuple[bytes, bytes]]) -> None:
         partitions = self._producer.partitions(REJECTIONS.name)
-        records: list[Record] = [(partition_of(key, partitions), key, value, None, []) for key, value in queued]
+        records: list[Record] = [(partition_of(key, partitions), key, value, THE_BROKERS, []) for key, value in queued]
         await self._producer.send(REJECTIONS.name, records)

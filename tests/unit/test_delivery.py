@@ -158,7 +158,7 @@ def test_a_batch_carries_the_producer_and_goes_on_with_its_sequence() -> None:
     for first in (0, 2):
         batch = Batch(kafka, ONE, 10_000)
         assert batch.append(1_700_000_000_000, b"k", b"v" * 50, [("traceparent", b"x")])
-        assert batch.append(None, None, b"w", [])
+        assert batch.append(1_700_000_000_001, None, b"w", [])
         read = DefaultRecordBatch(bytearray(batch.seal()))
         assert (read.producer_id, read.producer_epoch, read.base_sequence) == (7, 0, first)
         assert read.validate_crc()

@@ -14,7 +14,7 @@ PACKAGES = {
     "native": {"native"},
     "schemas": {"native", "schemas"},
     "runtime": {"native", "schemas", "runtime"},
-    "gateway": {"schemas", "runtime", "gateway"},
+    "gateway": {"native", "schemas", "runtime", "gateway"},
     "streams": {"schemas", "runtime", "streams"},
     "sinks": {"schemas", "runtime", "sinks"},
     "embedded": {"schemas", "runtime", "embedded"},
