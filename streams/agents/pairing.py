@@ -71,11 +71,6 @@ class Bet:
     wagers: list[Wager]
     """In their order."""
 
-    @property
-    def first_received(self) -> int:
-        """Milliseconds."""
-        return int(_FIRST.unpack_from(self.packed)[0])
-
     def add(self, wager: Wager) -> bool:
         """Puts the wager among the known ones; False if it changes nothing.
 
@@ -131,11 +126,8 @@ def close(state: State, emit: Emit) -> None:
     """The rows of the bets that the batch has changed."""
     epoch, partition = emit.epoch, state.partition
     for key, (bet, offset, coordinates) in emit.scratch.items():
-        tenant, bet_id = orjson.loads(key)
-        row = (
-            tenant.encode(), bet_id.encode(), *settle(bet.wagers), bet.first_received, epoch, partition, offset,
-            *PACKED.unpack(coordinates),
-        )  # fmt: skip
+        received, caused = _FIRST.unpack_from(bet.packed), PACKED.unpack(coordinates)
+        row = (*orjson.loads(key), *settle(bet.wagers), *received, epoch, partition, offset, *caused)
         emit.encoded_row(BETS, key, key, _encode(row), offset)
 
 
