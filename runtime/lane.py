@@ -41,6 +41,8 @@ RUNS, FEW = 4, 512
 """So many runs are enough as well, unless they hold but few records: a run may have megabytes."""
 PATIENCE = 5.0
 """Seconds for which a batch under way may go on when its partition is taken away."""
+IDLE = 5.0
+"""Seconds without a record after which a lane looks whether one was lost on its way here (runtime/transport.py)."""
 FRESH = 6 * 3600 * 1000
 """Milliseconds after which an idle partition's marker is written again, so that its changelog never ages out whole."""
 
@@ -97,6 +99,8 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._input_log = 0
         self._gap: Gap | None = None
+        self._missed = -1
+        """What seemed to be lost when it was looked for last: the last offset fetched."""
         self.opened = False
 
     def start(self, input_log: int) -> None:
@@ -204,9 +208,10 @@ class Lane:
         self._arrived.clear()
         if not self._queue:
             try:
-                await asyncio.wait_for(self._arrived.wait(), 60)
+                await asyncio.wait_for(self._arrived.wait(), IDLE)
             except TimeoutError:
                 await self._freshen()
+                self._look_back()
             if not self._queue or self._stop.is_set():
                 return []
         batch = self._queue.popleft()
@@ -296,6 +301,15 @@ class Lane:
                 await self._commit(result)
         except (SendFailed, StateDamaged, StateFailed) as error:
             raise Fatal(f"the rebuild of {self.name} was interrupted, begin it again: {error}") from error
+
+    def _look_back(self) -> None:
+        """Raises Gap where records were fetched that never came, nor since it was looked for last."""
+        applied, fetched = self.state.marker.applied, self._tools.ledger.fetched(self.tp)
+        missed, self._missed = self._missed, fetched if fetched > applied else -1
+        if not self._queue and self._tools.flowing.is_set() and fetched == missed > applied:
+            log.warning("%s was fetched to %d and came to %s to %d: again", self.tp, fetched, self.name, applied)
+            self._missed = -1
+            raise Gap(applied + 1, fetched)
 
     async def _freshen(self) -> None:
         """Writes the marker again before the changelog's retention takes the last one."""

@@ -57,6 +57,11 @@ class Ledger:
         found = await self._app.consumer.position(tp)
         return None if found is None else int(found)
 
+    def fetched(self, tp: TP) -> int:
+        """Offset of the last record that was fetched; -1: none."""
+        found: int = self._app.consumer.fetched.get(tp, -1)
+        return found
+
     def end(self, tp: TP) -> int | None:
         """Where the log ended when it was fetched from last; None while that is not known."""
         try:

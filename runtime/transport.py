@@ -98,6 +98,9 @@ class BatchConsumer(driver.Consumer):
         self._settled: dict[TP, int] = {}
         self._known: dict[TP, int] = {}
         self._held: set[TP] = set()
+        self.fetched: dict[TP, int] = {}
+        """Offset of the last record that was fetched. Whether it came to whom it is for is theirs to see: Faust empties
+        its queues when the flow begins anew, and after a rebalance upon a rebalance that happens twice."""
 
     def _new_consumer_thread(self) -> Any:
         thread = _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -130,6 +133,7 @@ class BatchConsumer(driver.Consumer):
             self._settled.pop(tp, None)
             self._known.pop(tp, None)
             self._held.discard(tp)
+            self.fetched.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     async def _commit(self, offsets: dict[TP, int]) -> bool:
@@ -160,6 +164,7 @@ class BatchConsumer(driver.Consumer):
                 records, _ = await self._wait_next_records(1.0)
                 generation = self.app.consumer_generation_id
                 await asyncio.sleep(0)  # an empty answer may come at once, again and again
+                self.fetched |= {tp: run[-1].offset for tp, run in (records or {}).items()}
                 for tp, run in (records or {}).items():
                     if not self.flow_active or self.app.consumer_generation_id != generation:
                         break  # the partitions may have moved: fetched again where they belong

@@ -16,6 +16,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from runtime import metrics
@@ -39,6 +40,8 @@ FULL_ROWS, FULL_BYTES = 100_000, 16 * 1024 * 1024
 """A block of so many records, or bytes of them, is inserted at once."""
 PATIENCE = 5.0
 """Seconds for which buffered rows may still be inserted when partitions are taken away or the sink ends."""
+IDLE = 5.0
+"""Seconds without a record after which a lane looks whether one was lost on its way here (runtime/transport.py)."""
 SLOWEST = 5.0
 """Longest wait, in seconds, before a system that fails is tried again."""
 
@@ -88,6 +91,8 @@ class Lane:
         self._last = 0.0
         """When the last insert began."""
         self._interval = SHORTEST
+        self._missed: dict[TP, int] = {}
+        """What seemed to be lost when it was looked for last: the last offsets fetched."""
         self._task: asyncio.Task[None] | None = None
         self.waits = ""
         """Why nothing is being stored at the moment; empty if all is well."""
@@ -185,9 +190,27 @@ class Lane:
             else:
                 wait = None
             try:
-                await asyncio.wait_for(self._changed.wait(), wait)
+                await asyncio.wait_for(self._changed.wait(), IDLE if wait is None else wait)
             except TimeoutError:
-                return
+                if wait is not None:
+                    return
+                await self._look_back()
+
+    async def _look_back(self) -> None:
+        """Fetches again what was fetched and never came, nor since it was looked for last."""
+        consumer, before, self._missed = self._tools.consumer(), self._missed, {}
+        for tp, last in list(consumer.fetched.items()):
+            expected = self._next.get(tp, max(consumer.committed(tp) or 0, 0)) if tp.topic == self.name else last + 1
+            if last < expected:
+                continue
+            if before.get(tp) != last:
+                self._missed[tp] = last
+                continue
+            log.warning("fetches again", extra={"partition": str(tp), "from": expected, "to": last})
+            try:
+                await consumer.seek_wait({tp: expected})
+            except KafkaError as error:  # the partition is another's by now
+                log.info("was not fetched again", extra={"partition": str(tp), "reason": repr(error)})
 
     def _take(self) -> list[tuple[TP, Run]]:
         """The oldest buffered runs, up to a block."""

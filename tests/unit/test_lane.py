@@ -9,6 +9,7 @@ from faust.types import TP
 from runtime import lane as module
 from runtime.agent import Agent
 from runtime.lane import Lane
+from runtime.step import Gap
 from schemas.topics import WAGERS
 
 
@@ -81,5 +82,44 @@ def test_a_pause_that_loses_its_patience(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.sleep(0.05)
         assert (each.running, each.most) == (1, 1)
         await each.pause()
+
+    asyncio.run(run())
+
+
+class Fetched(Ledger):
+    """A consumer that has fetched to an offset, whatever came of it."""
+
+    offset = -1
+
+    def fetched(self, tp: TP) -> int:
+        return self.offset
+
+
+def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
+    """Faust empties its queues when the flow begins anew; of the last records nobody would ever ask again."""
+
+    async def run() -> None:
+        each, ledger, flowing = lane(), Fetched(), asyncio.Event()
+        each._tools.ledger, each._tools.flowing = ledger, flowing  # type: ignore[assignment]
+        each.state.marker.applied = 7
+
+        def look_back() -> tuple[int, int] | None:
+            try:
+                each._look_back()
+            except Gap as gap:
+                return gap.expected, gap.found
+            return None
+
+        flowing.set()
+        ledger.offset = 7
+        assert [look_back() for _ in range(3)] == [None] * 3
+        ledger.offset = 9
+        assert look_back() is None, "it may be on its way"
+        ledger.offset = 12
+        assert look_back() is None, "more has come"
+        assert look_back() == (8, 12)
+        assert look_back() is None, "it is being fetched"
+        flowing.clear()
+        assert [look_back() for _ in range(3)] == [None] * 3, "nothing is fetched in a rebalance"
 
     asyncio.run(run())

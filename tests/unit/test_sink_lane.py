@@ -35,6 +35,9 @@ class Inline(Executor):
 
 
 class Consumer:
+    def __init__(self) -> None:
+        self.fetched: dict[TP, int] = {}
+
     def committed(self, tp: TP) -> int:
         return 0
 
@@ -117,3 +120,32 @@ def test_a_batch_that_failed_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None
     lane = Lane(feed, Tools(anything, Inline(), Consumer, anything, anything, position, anything, anything, buffer=1))
     asyncio.run(lane._store(0, [(AT, [Record(EVENTS.name, 0, 0, 0, b"", b"x", ())])]))
     assert tried == [False, True, True]
+
+
+def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
+    """As tests/unit/test_lane.py has it for agents."""
+    sought: list[dict[TP, int]] = []
+
+    class Seeking(Consumer):
+        async def seek_wait(self, partitions: dict[TP, int]) -> None:
+            sought.append(partitions)
+
+    consumer = Seeking()
+    anything: Any = None
+    feed: Any = Topic()
+
+    async def run() -> None:
+        lane = Lane(
+            feed, Tools(anything, Inline(), lambda: consumer, anything, anything, position, anything, anything, 9)
+        )
+        lane.put(AT, [Record(EVENTS.name, 0, 0, 0, b"", b"x", ())])
+        for last in (0, 0, 2, 3):
+            consumer.fetched = {AT: last, TP("another", 0): 9}
+            await lane._look_back()
+            assert sought == []
+        await lane._look_back()
+        assert sought == [{AT: 1}]
+        await lane._look_back()
+        assert sought == [{AT: 1}], "it is being fetched"
+
+    asyncio.run(run())
