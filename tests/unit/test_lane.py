@@ -100,7 +100,8 @@ def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
 
     async def run() -> None:
         each, ledger, flowing = lane(), Fetched(), asyncio.Event()
-        each._tools.ledger, each._tools.flowing = ledger, flowing  # type: ignore[assignment]
+        tools: Any = each._tools
+        tools.ledger, tools.flowing = ledger, flowing
         each.state.marker.applied = 7
 
         def look_back() -> tuple[int, int] | None:

@@ -38,6 +38,9 @@ class Consumer:
     def __init__(self) -> None:
         self.fetched: dict[TP, int] = {}
 
+    def assignment(self) -> set[TP]:
+        return {AT}
+
     def committed(self, tp: TP) -> int:
         return 0
 
@@ -140,7 +143,7 @@ def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
         )
         lane.put(AT, [Record(EVENTS.name, 0, 0, 0, b"", b"x", ())])
         for last in (0, 0, 2, 3):
-            consumer.fetched = {AT: last, TP("another", 0): 9}
+            consumer.fetched = {AT: last, TP("another", 0): 9, TP(EVENTS.name, 1): 9}
             await lane._look_back()
             assert sought == []
         await lane._look_back()
