@@ -199,9 +199,11 @@ class Lane:
     async def _look_back(self) -> None:
         """Fetches again what was fetched and never came, nor since it was looked for last."""
         consumer, before, self._missed = self._tools.consumer(), self._missed, {}
-        for tp in consumer.assignment():
-            last, expected = consumer.fetched.get(tp, -1), self._next.get(tp, max(consumer.committed(tp) or 0, 0))
-            if tp.topic != self.name or last < expected:
+        for tp, last in list(consumer.fetched.items()):  # none before the consumer is started
+            if tp.topic != self.name or tp not in consumer.assignment():
+                continue
+            expected = self._next.get(tp, max(consumer.committed(tp) or 0, 0))
+            if last < expected:
                 continue
             if before.get(tp) != last:
                 self._missed[tp] = last
