@@ -1,4 +1,4 @@
-"""Plain Faust agents in a worker's process: a Faust app of their own beside the exact agents', with stock transport.
+"""Plain Faust agents in a worker's process: a Faust app of their own beside the exact agents'.
 
 What stands here is all that Faust is given: `async for event in stream`, tables and `take` are its own. It guarantees
 less than the exact agents' runtime: each event at least once, unless the agent's body raises or the value does not
@@ -15,9 +15,9 @@ from typing import Any
 import faust
 from faust.serializers.codecs import Codec
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
 
 from runtime.app import options
+from runtime.redelivery import RedeliveringConsumer
 from runtime.settings import Settings
 from runtime.transport import DurableProducer
 from schemas.registry import RecordType
@@ -45,21 +45,10 @@ class PlainAgent:
         return [Topic(f"{GROUP}-{table}-changelog", None, doc, None, compacted=True) for table in self.tables]
 
 
-class _Consumer(driver.Consumer):
-    """The stock one, whose commits do not stall where a record was handled twice."""
-
-    def _new_offset(self, tp: TP) -> int | None:
-        # Around a rebalance a record may be acknowledged twice; Faust then takes the second for the end of what is
-        # done, and commits a single record each half second from there on.
-        acked = self._acked[tp]
-        acked[:] = sorted(set(acked))
-        return super()._new_offset(tp)  # type: ignore[no-any-return]
-
-
 class _Transport(driver.Transport):
-    """The stock one, with a producer that neither loses nor reorders."""
+    """The stock one, with a consumer and a producer that lose nothing."""
 
-    Consumer = _Consumer
+    Consumer = RedeliveringConsumer
     Producer = DurableProducer
 
 
