@@ -69,6 +69,14 @@ class Tools:
     accepted_loss: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True)
+class Gap(Exception):  # noqa: N818
+    """Records from ``expected`` on did not come; others behind them did."""
+
+    tp: TP
+    expected: int
+
+
 class Lane:
     """The task of one topic."""
 
@@ -91,6 +99,8 @@ class Lane:
         self._last = 0.0
         """When the last insert began."""
         self._interval = SHORTEST
+        self._mended: dict[Gap, float] = {}
+        """When the consumer was sent back for it."""
         self._missed: dict[TP, int] = {}
         """What seemed to be lost when it was looked for last: the last offsets fetched."""
         self._task: asyncio.Task[None] | None = None
@@ -107,15 +117,12 @@ class Lane:
             self._tools.fail(error)
 
     def put(self, tp: TP, run: Run) -> None:
-        """Buffers a run of records. Raises Stop where the log has lost records that were never read."""
+        """Buffers a run of records. Raises Gap where others should have come before it: see ``mend``."""
         if tp not in self._next:
             self._next[tp] = max(self._tools.consumer().committed(tp) or 0, 0)
         expected = self._next[tp]
-        if run[0].offset > expected > 0 and self._tools.accepted_loss != (expected, run[0].offset):
-            raise Stop(
-                f"{tp.topic}-{tp.partition} goes on at {run[0].offset}, and is stored only to {expected}: records were"
-                f" deleted before they were read. Go on with --accept-loss {expected}-{run[0].offset}"
-            )
+        if run[0].offset > expected:
+            raise Gap(tp, expected)
         run = [record for record in run if record.offset >= expected] if run[0].offset < expected else run
         if not run:
             return
@@ -130,12 +137,35 @@ class Lane:
             self._tools.consumer().hold(tp)
         self._changed.set()
 
+    async def mend(self, gap: Gap) -> None:
+        """Fetches again what is missing. Raises Stop where the log no longer has it, unless that loss is accepted."""
+        consumer, turn, tp, expected = self._tools.consumer(), self._turn, gap.tp, gap.expected
+        now = time.monotonic()
+        if now - self._mended.get(gap, -IDLE) < IDLE:
+            return  # this run was fetched before the consumer was sent back
+        try:
+            begin = (await consumer.earliest_offsets(tp))[tp]
+            # A group that has stored nothing begins where the log does. For any other this is a loss.
+            if begin > expected > 0 and self._tools.accepted_loss != (expected, begin):
+                raise Stop(
+                    f"{tp.topic}-{tp.partition} begins at {begin}, and is stored only to {expected}: records were"
+                    f" deleted before they were read. Go on with --accept-loss {expected}-{begin}"
+                )
+            if turn == self._turn:
+                log.warning("fetches again", extra={"partition": str(tp), "from": max(begin, expected)})
+                self._mended[gap], self._next[tp] = now, max(begin, expected)
+                await consumer.seek_wait({tp: self._next[tp]})
+        except (KafkaError, TimeoutError) as error:  # the partition is another's by now, or the next run asks again
+            log.info("was not fetched again", extra={"partition": str(tp), "reason": repr(error)})
+            self._mended.pop(gap, None)
+
     def restart(self) -> None:
         """Forgets what is buffered: the assignment is another, and what is not settled is fetched again."""
         self._turn += 1
         self._queue.clear()
         self._count(-self._rows, -self._bytes)
         self._next.clear()
+        self._mended.clear()
         self._held.clear()
         self._hurry = False
         self._changed.set()

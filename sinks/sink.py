@@ -23,7 +23,7 @@ from sinks.clickhouse import connect
 from sinks.feed import Feed
 from sinks.feeds import feeds
 from sinks.freshness import Freshness
-from sinks.lane import Lane, Tools
+from sinks.lane import Gap, Lane, Tools
 from sinks.writer import BadRow, Stop, Writer, columns_of
 
 GROUP = "sink"
@@ -102,9 +102,12 @@ class Sink:
             async for event in stream.events():
                 try:
                     lane.put(event.message.tp, event.value)
-                except Stop as error:
-                    self._fail(error)
-                    return
+                except Gap as gap:
+                    try:
+                        await lane.mend(gap)
+                    except Stop as error:
+                        self._fail(error)
+                        return
 
         return body
 

@@ -6,12 +6,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from runtime.agent import Record
 from schemas.topics import EVENTS
 from sinks import lane as module
-from sinks.lane import Lane, Tools
+from sinks.lane import Gap, Lane, Tools
+from sinks.writer import Stop
 
 AT = TP(EVENTS.name, 0)
 
@@ -150,5 +152,101 @@ def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
         assert sought == [{AT: 1}]
         await lane._look_back()
         assert sought == [{AT: 1}], "it is being fetched"
+
+    asyncio.run(run())
+
+
+def run_of(*offsets: int) -> list[Record]:
+    return [Record(EVENTS.name, 0, offset, 0, b"", b"x", ()) for offset in offsets]
+
+
+class Log(Consumer):
+    """Its partition begins at ``begin``."""
+
+    def __init__(self, begin: int, committed: int) -> None:
+        super().__init__()
+        self.begin, self.stored, self.fails = begin, committed, False
+        self.sought: list[int] = []
+
+    def committed(self, tp: TP) -> int:
+        return self.stored
+
+    async def earliest_offsets(self, tp: TP) -> dict[TP, int]:
+        if self.fails:
+            raise KafkaConnectionError
+        return {tp: self.begin}
+
+    async def seek_wait(self, partitions: dict[TP, int]) -> None:
+        self.sought.append(partitions[AT])
+
+
+async def arrives(lane: Lane, *offsets: int) -> None:
+    """As the sink hands it on."""
+    try:
+        lane.put(AT, run_of(*offsets))
+    except Gap as gap:
+        await lane.mend(gap)
+
+
+def lane_over(log: Log, accepted_loss: tuple[int, int] | None = None) -> Lane:
+    anything: Any = None
+    feed: Any = Topic()
+    return Lane(
+        feed,
+        Tools(anything, Inline(), lambda: log, anything, anything, position, anything, anything, 10**6, accepted_loss),
+    )
+
+
+@pytest.mark.parametrize("stored", [0, 2])
+def test_a_run_that_is_lost_before_others_is_fetched_again(stored: int) -> None:
+    """At the log's begin too, where nothing says that the first record is not the first."""
+
+    async def run() -> None:
+        log = Log(0, stored)
+        lane = lane_over(log)
+        await arrives(lane, 5, 6)
+        await arrives(lane, 7, 8)  # was fetched before the seek
+        assert log.sought == [stored]
+        await arrives(lane, *range(stored, 9))
+        assert [record.offset for _, run in lane._take() for record in run] == list(range(stored, 9))
+
+    asyncio.run(run())
+
+
+def test_it_is_asked_for_again_where_kafka_did_not_answer() -> None:
+    async def run() -> None:
+        log = Log(0, 2)
+        lane = lane_over(log)
+        log.fails = True
+        await arrives(lane, 5, 6)
+        log.fails = False
+        await arrives(lane, 7, 8)
+        assert log.sought == [2]
+
+    asyncio.run(run())
+
+
+def test_what_the_log_no_longer_has_is_a_loss_that_is_accepted_by_name() -> None:
+    async def run() -> None:
+        with pytest.raises(Stop, match=r"begins at 4, and is stored only to 2: .* --accept-loss 2-4"):
+            await arrives(lane_over(Log(4, 2)), 5, 6)
+        with pytest.raises(Stop, match="--accept-loss 2-4"):
+            await arrives(lane_over(Log(4, 2), (2, 5)), 5, 6)
+        log = Log(4, 2)
+        lane = lane_over(log, (2, 4))
+        await arrives(lane, 5, 6)
+        await arrives(lane, 4, 5, 6)
+        assert (log.sought, lane._rows) == ([4], 3)
+
+    asyncio.run(run())
+
+
+def test_a_group_that_stored_nothing_begins_where_the_log_does() -> None:
+    async def run() -> None:
+        log = Log(4, 0)
+        lane = lane_over(log)
+        await arrives(lane, 4, 5, 6)
+        await arrives(lane, 4, 5, 6)
+        assert (log.sought, lane._rows) == ([4], 3)
 
     asyncio.run(run())
