@@ -23,7 +23,7 @@ import faust
 import faust._cython.streams
 
 from runtime.settings import Settings
-from runtime.transport import BatchTransport
+from runtime.transport import BatchTransport, Fetching
 
 FETCH = 1024 * 1024
 """Bytes of a partition that are fetched at once; a larger record comes alone."""
@@ -69,7 +69,7 @@ class BatchApp(faust.App):
         self.flowing.set()
 
 
-def batch_app(group: str, settings: Settings) -> BatchApp:
+def batch_app(group: str, settings: Settings, fetching: Fetching | None = None) -> BatchApp:
     """A new app in the consumer group ``group``. Create it in a running loop."""
     for talker in ("faust", "mode", "runtime.app", "runtime.transport"):
         logging.getLogger(talker).setLevel(max(logging.WARNING, logging.getLogger().level))
@@ -77,7 +77,8 @@ def batch_app(group: str, settings: Settings) -> BatchApp:
     folder = settings.data_dir / "faust" / f"{group}-{settings.slot}"
     folder.mkdir(parents=True, exist_ok=True)
     app = BatchApp(group, **options(settings, folder))
-    app.transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
+    app.transport = transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
+    transport.fetching = fetching or transport.fetching
     return app
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import lz4.frame
 from aiokafka import codec
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
@@ -23,19 +24,29 @@ _UNCOUNTED, _CHECKED = 12, 21
 _FORMAT, _FORMAT_AT = 2, 16
 _CODEC, _APPENDED, _CONTROL = 0x07, 0x08, 0x20
 """Bits of the attributes: how it is packed, whether its timestamp is the broker's, whether it is no data."""
-_SNAPPY = 2
+_LZ4 = 3
 _UNPACK: dict[int, Callable[[memoryview], bytes]] = {
-    0: bytes, 1: codec.gzip_decode, _SNAPPY: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode,
+    0: bytes, 1: codec.gzip_decode, 2: codec.snappy_decode, _LZ4: lz4.frame.decompress, 4: codec.zstd_decode,
 }  # fmt: skip
+
+
+def _pack(records: bytes) -> bytes:
+    """As Kafka's Java client reads it, which knows no linked blocks.
+
+    As quick to write as snappy and twice as quick to read. (aiokafka writes lz4 of level 9: eight times as long.)
+    """
+    return lz4.frame.compress(  # type: ignore[no-any-return]
+        records, block_size=lz4.frame.BLOCKSIZE_MAX64KB, block_linked=False, store_size=False
+    )
 
 
 def seal(batch: native.Batch, producer: tuple[int, int, int]) -> bytes:
     """The bytes to be sent, of a producer's (id, epoch, sequence); the batch is empty behind it."""
     count, first, last = batch.count, batch.first, batch.last
     records, attributes = batch.take(), 0
-    packed = codec.snappy_encode(records)  # lz4 is of level 9 in aiokafka: eight times as long, for a tenth less
+    packed = _pack(records)
     if len(packed) < len(records):
-        records, attributes = packed, _SNAPPY
+        records, attributes = packed, _LZ4
     head = _HEAD.pack(
         0, HEAD - _UNCOUNTED + len(records), -1, _FORMAT, 0, attributes, count - 1, first, last, *producer, count
     )

@@ -3,7 +3,7 @@
 Durations are seconds and sizes bytes. A label's values are few and never come from a request's content.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -129,11 +129,11 @@ class Freshness(Collector):
 
     def add(self, received: Sequence[int], stored: float) -> None:
         """Events received at these times, stored by now; milliseconds since the epoch."""
-        delays = sorted((stored - at) / 1000 for at in received)
-        below = [bisect_right(delays, bound) for bound in _FAST] + [len(delays)]
+        times, total = sorted(received), len(received)
+        below = [total - bisect_left(times, stored - bound * 1000) for bound in _FAST] + [total]
         for i, count in enumerate(below):
             self._buckets[i] += count
-        self._sum += sum(delays)
+        self._sum += (stored * total - sum(times)) / 1000
 
     def collect(self) -> Iterator[Metric]:
         """What /metrics shows."""

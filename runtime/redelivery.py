@@ -56,11 +56,12 @@ class RedeliveringConsumer(driver.Consumer):
         if new:  # Faust stays where it is in these
             earliest = await self.earliest_offsets(*new)
             begin |= {tp: earliest[tp] for tp in new}
-            await self.seek_wait({tp: begin[tp] for tp in new})
         for tp, offset in begin.items():
             self._due[tp], self._given[tp] = offset, deque()
             self._acked_index[tp].clear()
             self._gaps.pop(tp, None)
+        # All of them: two seeks may overlap, and what was handed over between them is forgotten here.
+        self._again |= begin.keys()
 
     def resume_flow(self) -> None:
         self._sought = False

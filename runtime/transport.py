@@ -14,9 +14,12 @@ as long as all else on the way from Kafka to an agent. They do not know their pa
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import uvloop
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from faust.transport.consumer import ConsumerMessage
@@ -34,6 +37,17 @@ FETCH_WAIT = 50
 A broker is asked one thing at a time, and not for a partition whose last records nobody has taken yet. So records that
 come to such a partition wait until the others' fetch is over.
 """
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """How a consumer fetches; Faust has no settings for it."""
+
+    wait: int = FETCH_WAIT
+    """Milliseconds for which a broker holds back an answer that is smaller than ``least``."""
+    least: int = 1
+    """Bytes for which it does not wait any longer."""
+
 
 _LEAN: set[asyncio.AbstractEventLoop] = set()
 """Loops whose consumers want lean records: a Faust consumer has a loop, in a thread, of its own."""
@@ -79,11 +93,9 @@ fetcher.PartitionRecords, fetcher.MemoryRecords = _partition_records, _answer
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
-    """Faust has no setting for how long a fetch may wait."""
-
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT
+        consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = transport.fetching.wait, transport.fetching.least
         return consumer
 
 
@@ -103,7 +115,8 @@ class BatchConsumer(driver.Consumer):
         its queues when the flow begins anew, and after a rebalance upon a rebalance that happens twice."""
 
     def _new_consumer_thread(self) -> Any:
-        thread = _Thread(self, loop=self.loop, beacon=self.beacon)
+        thread: Any = _Thread(self, loop=self.loop, thread_loop=uvloop.new_event_loop(), beacon=self.beacon)
+        thread._close_thread_loop_on_stop = True  # as one that mode has made itself
         _LEAN.add(thread.thread_loop)
         return thread
 
@@ -135,6 +148,12 @@ class BatchConsumer(driver.Consumer):
             self._held.discard(tp)
             self.fetched.pop(tp, None)
         await super().on_partitions_revoked(revoked)
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's look for a partition that stands still, which it logs: without a task and a timer for each."""
+        now = time.monotonic()
+        for tp in self.assignment():
+            self.verify_event_path(now, tp)
 
     async def _commit(self, offsets: dict[TP, int]) -> bool:
         committed: bool = await super()._commit(offsets)
@@ -196,3 +215,4 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
     Producer = DurableProducer
+    fetching = Fetching()

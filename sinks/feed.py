@@ -61,6 +61,8 @@ class Feed(ABC):
     tables: tuple[Table, ...]
     ahead = 0
     """How many bytes ``passed`` puts before each record."""
+    restates = False
+    """Whether its rows take the place of former ones."""
     wary = 0
     """How many batches are yet to be decoded without a try, since one was refused."""
 
@@ -105,6 +107,7 @@ class RecordFeed(Feed):
         self._derived = [
             name for name, parts in _DERIVED.items() if name in columns and all(part in fields for part in parts)
         ]
+        self.restates = "version" in self._derived
         needed = {part for name in self._derived for part in _DERIVED[name]} | set(also)
         self._names = [*self._fields, *sorted(needed - set(self._fields))]
         self._decode = columnar(topic.value, self._names)

@@ -20,7 +20,11 @@ from schemas import topics
 
 log = logging.getLogger("sluice.freshness")
 
-INTERVAL = 0.5
+INTERVAL, SHARE = 0.5, 20
+"""Seconds between two looks at all logs, and how many times what a look took at least: it costs the more the less time
+there is for it."""
+SLOWEST = 2.0
+"""Seconds from one to the next at most, where Kafka answers."""
 Hop = tuple[tuple[str, str], ...]
 """(topic, group) of every log that must be read to its noted end before the next hop's ends are noted."""
 
@@ -76,14 +80,17 @@ class Freshness:
 
     async def run(self) -> None:
         """Measures until it is cancelled."""
+        took = 0.0
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(max(INTERVAL, SHARE * took))
             if not self._is_mine():
                 self._under_way.clear()
                 continue
+            began = time.perf_counter()
             try:
                 async with asyncio.timeout(10):
                     found = await self.step(time.time())
+                took = min(time.perf_counter() - began, SLOWEST / SHARE)
                 if found:
                     await asyncio.to_thread(self._write, found)
             except RETRIABLE as error:

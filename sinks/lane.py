@@ -36,6 +36,8 @@ SHORTEST, LONGEST, SHARE = 0.5, 1.0, 3
 
 So rows are seen sooner where there is time for it, and under load, when an insert takes long, blocks are large and few.
 """
+RESTATED = 1.5
+"""Instead of LONGEST, where rows are restated: of what waits together only the last is kept."""
 FULL_ROWS, FULL_BYTES = 100_000, 16 * 1024 * 1024
 """A block of so many records, or bytes of them, is inserted at once."""
 PATIENCE = 5.0
@@ -288,7 +290,7 @@ class Lane:
             else:
                 self.waits = ""
                 took = time.perf_counter() - started
-                self._interval = min(max(took * SHARE, SHORTEST), LONGEST)
+                self._interval = min(max(took * SHARE, SHORTEST), RESTATED if self._feed.restates else LONGEST)
                 self._observe(stored, bad, took)
                 self._settle(turn, batch)
                 return

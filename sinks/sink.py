@@ -15,6 +15,7 @@ from runtime.positions import Positions
 from runtime.producer import Outlet
 from runtime.schemas_topic import follow, publish
 from runtime.settings import Settings
+from runtime.transport import Fetching
 from runtime.worker import GROUP as WORKER
 from schemas.topics import DEAD_LETTERS, EVENTS
 from sinks.amends import amend
@@ -28,13 +29,16 @@ from sinks.writer import BadRow, Stop, Writer, columns_of
 
 GROUP = "sink"
 
+FETCHING = Fetching(wait=100, least=256 * 1024)
+"""Rows wait for the next insert anyway: few large answers cost broker and sink less than many small ones."""
+
 
 class Sink:
     """One process's sink. ``connect``, ``start``, then wait for ``failed``, then ``stop``."""
 
     def __init__(self, settings: Settings, group: str = GROUP) -> None:
         self._settings, self._group = settings, group
-        self.app: BatchApp = batch_app(group, settings)
+        self.app: BatchApp = batch_app(group, settings, FETCHING)
         self._outlet = Outlet(settings.kafka_address(), settings.produce_timeout)
         self._kafka = LogReader(settings.kafka_address())
         self._schemas = follow(settings.kafka_address())

@@ -96,7 +96,7 @@ def test_damaged_bytes_are_a_corrupt_batch_or_another(records: list[Fields], dat
     raw[at] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(CorruptRecordException):
         for found in fetched(bytes(raw)):
-            assert found.is_whole() == (at < 17)
+            assert found.is_whole() == (at < 8 or 12 <= at < 17)  # a shorter length leaves bytes out
             for record in found.records():
                 fields(record)
 

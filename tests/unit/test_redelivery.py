@@ -136,9 +136,11 @@ def test_a_gap_is_believed_when_it_is_still_there(drive: Drive) -> None:
 def test_what_was_lost_on_the_way_is_fetched_again(drive: Drive) -> None:
     async def scene(it: Driven) -> None:
         await it.begin()
-        it.position = 4  # 0 to 3 were fetched and came to nobody
+        assert await it.handed() == list(range(20))
+        it.log += range(20, 40)
+        it.position = 24  # 20 to 23 were fetched and came to nobody
         assert await it.handed() == []
-        assert await it.handed() == it.log
+        assert await it.handed() == it.log[20:]
 
     drive(scene)
 
@@ -146,7 +148,9 @@ def test_what_was_lost_on_the_way_is_fetched_again(drive: Drive) -> None:
 def test_a_fetch_that_cannot_be_repeated_yet_is_tried_again(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(it: Driven) -> None:
         await it.begin()
-        it.position = 4
+        assert await it.handed() == list(range(20))
+        it.log += range(20, 40)
+        it.position = 24
         assert await it.handed() == []
         seek, failing = it.consumer.seek_wait, [TimeoutError()]
 
@@ -157,8 +161,31 @@ def test_a_fetch_that_cannot_be_repeated_yet_is_tried_again(drive: Drive, monkey
 
         monkeypatch.setattr(it.consumer, "seek_wait", unsteady)
         assert await it.handed() == []
-        it.log.append(20)
-        assert await it.handed() == it.log
+        it.log.append(40)
+        assert await it.handed() == it.log[20:]
+
+    drive(scene)
+
+
+def test_what_is_handed_over_between_two_seeks_is_committed(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust's fetcher seeks when it begins anew, and recovery seeks: one may end in the middle of the other."""
+
+    async def scene(it: Driven) -> None:
+        it.committed = 5
+        await it.begin()
+        seek = it.consumer.seek_to_committed
+
+        async def overlapped() -> Any:
+            where = await seek()
+            it.consumer.resume_flow()  # the other one has ended by now
+            assert await it.handed() == it.log[5:]
+            return where
+
+        monkeypatch.setattr(it.consumer, "seek_to_committed", overlapped)
+        await it.begin()
+        assert await it.handed() == it.log[5:]
+        it.handle(*it.log[5:])
+        assert it.consumer._new_offset(P) == 20
 
     drive(scene)
 

@@ -51,13 +51,14 @@ class Consumer:
 
 class Topic:
     topic = EVENTS
+    restates = False
 
 
 async def position() -> int:
     return 0
 
 
-def begins(monkeypatch: pytest.MonkeyPatch, durations: list[float]) -> list[float]:
+def begins(monkeypatch: pytest.MonkeyPatch, durations: list[float], restates: bool = False) -> list[float]:
     """When each insert begins, if the inserts take so long and records come all the time."""
     clock = Clock()
     begun: list[float] = []
@@ -92,6 +93,7 @@ def begins(monkeypatch: pytest.MonkeyPatch, durations: list[float]) -> list[floa
 
     anything: Any = None
     feed: Any = Topic()
+    feed.restates = restates
     monkeypatch.setattr(module, "store", store)
     monkeypatch.setattr(module, "time", clock)
     lane = Lane(
@@ -107,6 +109,12 @@ def test_quick_inserts_come_sooner_and_slow_ones_seldom(monkeypatch: pytest.Monk
     found = begins(monkeypatch, [0.01, 0.1, 0.25, 0.4, 3.0, 0.01, 0.01])
     gaps = [round(later - earlier, 3) for earlier, later in pairwise(found)]
     assert gaps == [0.5, 0.5, 0.75, 1.0, 3.2, 0.5, 0.5]
+
+
+def test_rows_that_are_restated_wait_longer_under_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = begins(monkeypatch, [0.01, 0.25, 0.4, 0.8, 3.0, 0.01, 0.01], restates=True)
+    gaps = [round(later - earlier, 3) for earlier, later in pairwise(found)]
+    assert gaps == [0.5, 0.75, 1.2, 1.5, 3.2, 0.5, 0.5]
 
 
 def test_a_batch_that_failed_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

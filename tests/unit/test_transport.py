@@ -14,7 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from runtime.app import batch_app
 from runtime.batches import Answer
 from runtime.settings import load
-from runtime.transport import FETCH_WAIT, _LeanRecords
+from runtime.transport import FETCH_WAIT, Fetching, _LeanRecords
 
 
 def test_a_fetch_that_finds_nothing_holds_up_the_other_partitions_for_a_moment_only(tmp_path: Path) -> None:
@@ -32,6 +32,36 @@ def test_a_fetch_that_finds_nothing_holds_up_the_other_partitions_for_a_moment_o
     ours, fausts = asyncio.run(waits())
     assert ours == FETCH_WAIT
     assert fausts == 1500, "Faust waits for another time now: is its fetch still held up?"
+
+
+def test_a_fetch_waits_for_as_much_as_the_app_asks_for(tmp_path: Path) -> None:
+    async def least(fetching: Fetching | None) -> tuple[int, int]:
+        app = batch_app("sink", load(data_dir=tmp_path), fetching)
+        thread: Any = app.consumer._thread
+        made = thread._create_worker_consumer(app.transport)
+        thread.thread_loop.close()
+        await made.stop()
+        return made._fetch_max_wait_ms, made._fetch_min_bytes
+
+    assert asyncio.run(least(None)) == (FETCH_WAIT, 1)
+    assert asyncio.run(least(Fetching(wait=100, least=4096))) == (100, 4096)
+
+
+def test_every_partition_is_looked_at_at_once(tmp_path: Path) -> None:
+    """Faust makes a task with a timer for each, which a sink of many topics pays for once a second."""
+
+    async def looked() -> tuple[list[Any], int]:
+        app = batch_app("sink", load(data_dir=tmp_path))
+        consumer: Any = app.consumer
+        found: list[Any] = []
+        consumer.assignment = lambda: {TopicPartition("t", n) for n in range(3)}
+        consumer.verify_event_path = lambda now, tp: found.append(tp)
+        before = len(asyncio.all_tasks())
+        await consumer.verify_all_partitions_active()
+        consumer._thread.thread_loop.close()
+        return sorted(found), len(asyncio.all_tasks()) - before
+
+    assert asyncio.run(looked()) == ([TopicPartition("t", n) for n in range(3)], 0)
 
 
 def batch(offset: int) -> bytearray:
