@@ -56,6 +56,14 @@ def test_what_we_write_aiokafka_reads(records: list[Fields]) -> None:
     assert bytes(ours._build()) == bytes(ours._build())
 
 
+def test_packed_blocks_stand_alone_as_kafkas_java_wants_them() -> None:
+    ours = batch([(1, None, b"x" * 100_000, []), (2, None, b"y" * 100_000, [])])
+    packed = bytes(ours._build())[batches.HEAD :]
+    assert packed[:4] == bytes.fromhex("04224d18")
+    assert packed[4] & 0x20, "blocks are linked"
+    assert not packed[4] & 0x08, "says its size"
+
+
 @given(RECORDS, st.integers(0, 4), st.integers(0, 1 << 50))
 @settings(max_examples=200, deadline=None)
 def test_what_aiokafka_writes_we_read(records: list[Fields], codec: int, offset: int) -> None:
