@@ -1,4 +1,4 @@
-"""A topic on its way into ClickHouse: buffered, inserted once or twice a second, settled behind the insert.
+"""A topic on its way into ClickHouse: buffered, inserted about once a second, settled behind the insert.
 
 A record is buffered as it came and decoded in the thread that inserts it. What happens to an error: a row that is
 refused alone becomes a dead letter; a system that fails (ClickHouse, Kafka, disk) is waited for with backoff, for ever,
