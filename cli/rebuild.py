@@ -26,6 +26,7 @@ from runtime.topics import Topics
 from runtime.worker import Worker
 from schemas.topics import INGEST_EVENTS, changelog
 from sinks import epochs as stored_epochs
+from sinks.copies import copy_all
 from sinks.sink import GROUP as SINK
 from sinks.stored import can_rebuild, records
 
@@ -67,6 +68,8 @@ class Rebuild:
         finally:
             await producer.stop()
         await self._counts(epoch)
+        if agent.name == "sessions":
+            await asyncio.to_thread(copy_all, self._client)
         if not keep:
             tables = [f"{topic.table}_rows" for topic in agent.outputs if topic.table]
             tables += stored_epochs.TABLES.get(agent.name, ())

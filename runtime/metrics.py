@@ -113,10 +113,15 @@ REGISTRY.register(LAG)
 # Sink
 SINK_ROWS = Counter("sluice_sink_rows", "Rows inserted; a repeat counts again", ["table"])
 SINK_LETTERS = Counter("sluice_sink_dead_letters", "Records that became dead letters", ["topic"])
-SINK_FAILURES = Counter("sluice_sink_failures", "Inserts that failed and are tried again", ["topic"])
+SINK_FAILURES = Counter(
+    "sluice_sink_failures", "Inserts that failed and are tried again; copies: sessions of events", ["topic"]
+)
 SINK_BUFFERED = Gauge("sluice_sink_buffered_bytes", "Records fetched and not yet being inserted", ["topic"])
 SINK_INSERT_SECONDS = Histogram(
-    "sluice_sink_insert_seconds", "From a block's records to its acknowledgement", ["topic"], buckets=_FAST
+    "sluice_sink_insert_seconds",
+    "From a block's records to its acknowledgement; copies: of sessions into rows of events",
+    ["topic"],
+    buckets=_FAST,
 )
 
 

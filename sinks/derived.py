@@ -22,6 +22,20 @@ SELECT session_id, count() AS events FROM assignments_rows FINAL
 WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'sessions')
 GROUP BY session_id
 """
+_PLACE = "received_at, ingest_log, ingest_partition, ingest_offset"
+_COPIED = f"SELECT {_PLACE}, session_id FROM events WHERE session_id IS NOT NULL"  # noqa: S608
+_TRUE = f"""
+SELECT {_PLACE}, session_id FROM assignments_rows FINAL
+WHERE epoch = (SELECT max(epoch) FROM agent_epochs WHERE agent = 'sessions')
+"""  # noqa: S608
+_SUM = f"SELECT (count(), sum(cityHash64({_PLACE}, assumeNotNull(session_id)))) FROM "  # noqa: S608
+_MISPLACED = f"""
+SELECT count() FROM (SELECT {_PLACE}, session_id FROM events) AS event
+LEFT ANY JOIN (SELECT {_PLACE}, toNullable(session_id) AS assigned FROM ({_TRUE})) AS truth USING ({_PLACE})
+WHERE event.session_id IS DISTINCT FROM truth.assigned
+SETTINGS join_algorithm = 'full_sorting_merge,hash'
+"""  # noqa: S608
+MISPLACED = "events whose session is not the one that they were assigned to"
 _CONVERSIONS = """
 SELECT cityHash64(ingest_log, ingest_partition, ingest_offset) AS h FROM events
 WHERE event_name IN ('conversion', 'register', 'registration', 'signup') AND NOT is_late
@@ -86,4 +100,7 @@ QUESTIONS = {
 def compare(client: Client) -> dict[str, int]:
     """How many, for each question whose answer is not none."""
     found = {question: int(client.command(sql)) for question, sql in QUESTIONS.items()}  # type: ignore[arg-type]
+    copied, assigned = (client.command(f"{_SUM} ({rows})") for rows in (_COPIED, _TRUE))
+    if copied != assigned:  # or an event is a dead letter; which of both takes a join to say
+        found[MISPLACED] = int(client.command(_MISPLACED))  # type: ignore[arg-type]
     return {question: count for question, count in found.items() if count}

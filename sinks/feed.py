@@ -63,6 +63,8 @@ class Feed(ABC):
     """How many bytes ``passed`` puts before each record."""
     restates = False
     """Whether its rows take the place of former ones."""
+    copies = False
+    """Whether what it stores says of events to which session they belong (sinks/copies.py)."""
     wary = 0
     """How many batches are yet to be decoded without a try, since one was refused."""
 
@@ -81,6 +83,13 @@ class Feed(ABC):
 
     def received(self, records: Sequence[Any]) -> list[int]:
         """When each event was received, in milliseconds, where the records are events."""
+        return []
+
+    def times(self, records: Sequence[Any]) -> list[int]:
+        """When each event was received whose session they may tell, in milliseconds.
+
+        Raises DecodeError, UnknownSchema.
+        """
         return []
 
     @abstractmethod

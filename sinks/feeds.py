@@ -9,12 +9,19 @@ from clickhouse_connect.datatypes.registry import get_from_name
 from runtime.forgotten import Forgotten
 from runtime.origin import PACKED, ingest_coordinates, packed_coordinates
 from runtime.settings import Settings
-from schemas.registry import EVENT
+from schemas.registry import EVENT, SESSION
 from schemas.topics import EVENTS, SESSIONS, TOPICS
 from sinks.avro import AHEAD
 from sinks.feed import VERSION, Feed, RecordFeed, Schema, origin_of, stored
 from sinks.table import Column, Columns, Table
 from sinks.wire import Uuid, avro_value
+
+_RECEIVED = next(
+    [part["name"] for part in field["type"]["items"]["fields"]].index("received_at")
+    for field in SESSION.latest.schema["fields"]
+    if field["name"] == "assigned"
+)
+"""Where a session's record has the time of an event among what it says of the event."""
 
 
 def _columns(**given: tuple[str, str]) -> tuple[Column, ...]:
@@ -36,12 +43,14 @@ class EventFeed(RecordFeed):
     """Events, with the ingest coordinates that their origin carries, and whether they are late."""
 
     ahead = PACKED.size
+    copies = True
 
     def __init__(self, schema: Schema, lateness: int, forgotten: Forgotten | None = None) -> None:
         """``lateness`` in milliseconds: received longer than this after it happened, an event is late."""
         super().__init__(EVENTS, schema, forgotten=forgotten)
         self._lateness = lateness
         # With the last field, so that each is proven to be an event to its end: dedup passes on what it was given.
+        self._times = EVENT.reader("received_at", text=False)
         self._received = EVENT.reader("received_at", EVENT.latest.schema["fields"][-1]["name"], text=False)
         delay = "toUnixTimestamp64Milli(received_at) - toUnixTimestamp64Milli(event_time)"
         added = _columns(
@@ -65,6 +74,10 @@ class EventFeed(RecordFeed):
         read = self._received
         return [read(record.value)[0] for record in records]
 
+    def times(self, records: Sequence[Any]) -> list[int]:
+        read = self._times
+        return [read(record.value or b"")[0] for record in records]
+
     def read(self, records: Sequence[Any]) -> dict[str, Any]:
         found = super().read(records)
         places = [ingest_coordinates(origin_of(record)) for record in records]
@@ -78,6 +91,7 @@ class EventFeed(RecordFeed):
 class SessionFeed(RecordFeed):
     """Sessions, and beside them the events that came to belong to each, by their ingest coordinates."""
 
+    copies = True
     _assigned = (
         *_columns(
             epoch=_of("epoch", "UInt32"),
@@ -95,6 +109,11 @@ class SessionFeed(RecordFeed):
         super().__init__(SESSIONS, schema, also=("assigned",), forgotten=forgotten)
         stored("assignments", schema)
         self.tables = (*self.tables, Table("assignments", self._assigned, "ARRAY JOIN assigned AS each"))
+        self._events = SESSION.reader("assigned", text=False)
+
+    def times(self, records: Sequence[Any]) -> list[int]:
+        read = self._events
+        return [event[_RECEIVED] for record in records for event in read(record.value or b"")[0]]
 
     def rows(self, records: Sequence[Any]) -> list[tuple[Columns, list[Any]]]:
         read = self.read(records)

@@ -18,6 +18,7 @@ from uuid import UUID
 from clickhouse_connect.driver.client import Client
 
 from runtime.forgotten import Forgotten, Person
+from sinks.copies import void
 from sinks.erasure import ERASED, NULLED, REFUSED, TEXTS, is_about, names
 
 _IS = """tenant = {tenant:String} AND player_id IS NOT NULL AND SHA256(concat(unhex({salt:String}),
@@ -32,7 +33,7 @@ GROUP BY table HAVING has(groupArray(name), 'tenant') AND has(groupArray(name), 
 _SYNC = {"mutations_sync": 2, "allow_nondeterministic_mutations": 1}
 CHUNK = 5000
 """Rejections or letters that one mutation names."""
-SESSIONS, ASSIGNMENTS = "sessions_rows", "assignments_rows"
+SESSIONS, ASSIGNMENTS, EVENTS = "sessions_rows", "assignments_rows", "events_rows"
 
 
 def _session(column: str) -> str:
@@ -43,6 +44,7 @@ def _session(column: str) -> str:
 
 
 _ASSIGNED = f"ALTER TABLE {ASSIGNMENTS} UPDATE session_id = {_session('session_id')} WHERE session_id IN "
+_COPIED = f"ALTER TABLE {EVENTS} UPDATE session_id = {_session('assumeNotNull(session_id)')} WHERE session_id IN "
 
 
 class Forgetting:
@@ -84,7 +86,7 @@ class Forgetting:
     def move_assignments(self, tenant: str, person: Person, sessions: Sequence[bytes]) -> None:
         """Gives the events of a person's sessions the new ids, where the sessions' own rows have them already."""
         ids = [str(UUID(bytes=session)) for session in sessions]
-        self._command(_ASSIGNED + "{ids:Array(UUID)}", {**_parameters(tenant, person), "ids": ids})
+        self._move("{ids:Array(UUID)}", {**_parameters(tenant, person), "ids": ids})
 
     def _update(self, table: str, parameters: dict[str, str]) -> None:
         changes = _changes(self._tables[table])
@@ -94,7 +96,7 @@ class Forgetting:
     def _move_sessions(self, parameters: dict[str, str]) -> None:
         """Assignments first: they are found by the rows that go last."""
         moved = _session("session_id")
-        self._command(_ASSIGNED + f"(SELECT session_id FROM {SESSIONS} WHERE {_IS})", parameters)  # noqa: S608
+        self._move(f"(SELECT session_id FROM {SESSIONS} WHERE {_IS})", parameters)  # noqa: S608
         columns = self._tables[SESSIONS]
         changes = _changes(columns) | {"session_id": moved}
         if "checksum" in columns:
@@ -105,6 +107,12 @@ class Forgetting:
             parameters,
         )
         self._command(f"ALTER TABLE {SESSIONS} DELETE WHERE {_IS}", parameters)
+
+    def _move(self, sessions: str, parameters: dict[str, Any]) -> None:
+        """What the events' rows have is a copy of the assignments: none of before is made once these have changed."""
+        self._command(_ASSIGNED + sessions, parameters)
+        void(self._client)
+        self._command(_COPIED + sessions, parameters)
 
     def _command(self, sql: str, parameters: dict[str, Any]) -> None:
         self._client.command(sql, parameters=parameters, settings=_SYNC)

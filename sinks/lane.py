@@ -13,7 +13,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -21,8 +23,11 @@ from faust.types import TP
 
 from runtime import metrics
 from runtime.transport import Run
+from schemas.codec import DecodeError
 from schemas.registry import UnknownSchema
 from sinks.batch import store
+from sinks.copies import Span, spans_of
+from sinks.copying import Copying
 from sinks.feed import Feed
 from sinks.table import Stored
 from sinks.writer import BadRow, Stop, Writer
@@ -58,6 +63,7 @@ class Tools:
     """The app's BatchConsumer, once there is one."""
     bury: Callable[[Sequence[tuple[BadRow, TP]]], Awaitable[None]]
     """Appends dead letters of rows, whose records are of these partitions; returns when they are acknowledged."""
+    copying: Copying
     learn: Callable[[], Awaitable[None]]
     """Reads control.schemas to its end."""
     recall: Callable[[], Awaitable[int]]
@@ -98,6 +104,8 @@ class Lane:
         self._idle = asyncio.Event()
         self._idle.set()
         self._hurry = False
+        self._behind = 0
+        """Batches that are inserted, and wait for copies to be settled."""
         self._last = 0.0
         """When the last insert began."""
         self._interval = SHORTEST
@@ -178,8 +186,10 @@ class Lane:
         self._changed.set()
         try:
             async with asyncio.timeout(PATIENCE):
-                while self._queue or not self._idle.is_set():
+                while self._queue or self._behind or not self._idle.is_set():
                     await self._idle.wait()
+                    if self._behind:
+                        self._tools.copying.hurry()
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning("rows are left for the next owner", extra={"topic": self.name, "rows": self._rows})
@@ -198,6 +208,8 @@ class Lane:
     async def _run(self) -> None:
         while True:
             await self._due()
+            if self._feed.copies:
+                await self._tools.copying.well()
             turn, batch = self._turn, self._take()
             if batch:
                 self._idle.clear()
@@ -292,7 +304,8 @@ class Lane:
                 took = time.perf_counter() - started
                 self._interval = min(max(took * SHARE, SHORTEST), RESTATED if self._feed.restates else LONGEST)
                 self._observe(stored, bad, took)
-                self._settle(turn, batch)
+                self._release(turn)
+                await self._copy(turn, batch, records)
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
             await self._amend_at_last(records, known)
@@ -308,15 +321,29 @@ class Lane:
         except Exception as error:
             log.warning("run `sluice forget` again", extra={"topic": self.name, "reason": repr(error)})
 
-    def _settle(self, turn: int, batch: list[tuple[TP, Run]]) -> None:
-        if turn != self._turn:
+    async def _copy(self, turn: int, batch: list[tuple[TP, Run]], records: list[Any]) -> None:
+        """Settles the batch, behind copies where it has to do with any."""
+        ends = [(tp, run[-1].offset + 1) for tp, run in batch]
+        if not self._feed.copies:
+            self._settle(turn, ends)
             return
-        consumer = self._tools.consumer()
-        for tp, run in batch:
-            consumer.settle(tp, run[-1].offset + 1)
-        if self._held and self._bytes < self._tools.buffer / 2:
+        spans = await asyncio.get_running_loop().run_in_executor(self._tools.pool, touched, self._feed, records)
+        self._behind += 1
+        self._tools.copying.ask(spans, partial(self._copied, turn, ends))
+
+    def _copied(self, turn: int, ends: list[tuple[TP, int]]) -> None:
+        self._behind -= 1
+        self._settle(turn, ends)
+
+    def _settle(self, turn: int, ends: list[tuple[TP, int]]) -> None:
+        if turn == self._turn:
+            for tp, end in ends:
+                self._tools.consumer().settle(tp, end)
+
+    def _release(self, turn: int) -> None:
+        if turn == self._turn and self._held and self._bytes < self._tools.buffer / 2:
             for tp in self._held:
-                consumer.release(tp)
+                self._tools.consumer().release(tp)
             self._held.clear()
 
     def _observe(self, stored: list[Stored], bad: list[BadRow], seconds: float) -> None:
@@ -325,6 +352,18 @@ class Lane:
         for each in stored:
             metrics.SINK_ROWS.labels(each.view).inc(each.rows)
             metrics.FRESHNESS.add(each.received, time.time() * 1000)
+
+
+def touched(feed: Feed, records: Sequence[Any]) -> list[Span]:
+    """When the events were received whose session these records may tell; some of them may be no rows."""
+    try:
+        times = feed.times(records)
+    except DecodeError:
+        times = []
+        for record in records:
+            with suppress(DecodeError):
+                times += feed.times([record])
+    return spans_of(times)
 
 
 def _placed(rows: list[BadRow], batch: list[tuple[TP, Run]]) -> list[tuple[BadRow, TP]]:

@@ -17,9 +17,14 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from sinks.copies import copy_all
 from sinks.migrationlock import MigrationLock
 from sinks.statements import Statement, StatementError, split
 
+STEPS: dict[str, Callable[[Client], None]] = {
+    "0021_events_without_a_join": copy_all,
+}
+"""What must be done before a migration, and is more than statements; repeatable, too."""
 FOLDER = Path(__file__).parent / "migrations"
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _REQUIRES_ACCESS = "-- requires: access management"
@@ -113,6 +118,8 @@ class Migrator:
             if not allow_destructive:
                 _refuse(pending)
             for migration in pending:
+                if migration.name in STEPS:
+                    STEPS[migration.name](self._client)
                 state = self._apply(migration, lock)
                 self._record(migration, state)
                 say(f"{state} {migration.name}")

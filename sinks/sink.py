@@ -21,6 +21,8 @@ from schemas.topics import DEAD_LETTERS, EVENTS
 from sinks.amends import amend
 from sinks.burial import Burial
 from sinks.clickhouse import connect
+from sinks.copies import Copier, catch_up
+from sinks.copying import Copying
 from sinks.feed import Feed
 from sinks.feeds import feeds
 from sinks.freshness import Freshness
@@ -46,6 +48,7 @@ class Sink:
         self._client: Client | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._burial: Burial | None = None
+        self._copying: Copying | None = None
         self._positions = Positions(settings.kafka_address())
         self._measuring: asyncio.Task[None] | None = None
         self.lanes: list[Lane] = []
@@ -63,16 +66,19 @@ class Sink:
             self._client = await asyncio.to_thread(connect, settings)
         schema = await asyncio.to_thread(columns_of, self._client, settings.clickhouse_database)
         found = feeds(schema, settings, self._forgotten)
+        await asyncio.to_thread(catch_up, self._client)
         logs = await self._kafka.logs([feed.topic.name for feed in found])
         letters = (await self._kafka.partitions([DEAD_LETTERS.name]))[DEAD_LETTERS.name]
         await publish(await self._outlet.producer())
         self._burial = Burial(self._outlet, logs, letters)
-        self._pool = self._pool or ThreadPoolExecutor(len(found), "insert")
+        self._pool = self._pool or ThreadPoolExecutor(len(found) + 1, "insert")
+        self._copying = Copying(Copier(self._client), self._pool, self._fail)
         tools = Tools(
             writer=Writer(self._client, settings.dead_letters_in_a_row),
             pool=self._pool,
             consumer=lambda: self.app.consumer,
             bury=self._bury,
+            copying=self._copying,
             learn=self._learn,
             recall=self._recall,
             amend=self._amend,
@@ -91,6 +97,8 @@ class Sink:
             lane.start()
         self.app.on_partitions_assigned.connect(self._assigned)
         self.app.consumer.quiesce = self._quiesce
+        assert self._copying is not None
+        self._copying.start()
         await self.app.start()
         self.app.watch(self._fail)
         assert self._client is not None
@@ -147,7 +155,10 @@ class Sink:
         """Empty, or why rows do not reach ClickHouse at the moment."""
         if not self.app.flowing.is_set():
             return "waiting for the group's assignment"
-        return "; ".join(f"{lane.name}: {lane.waits}" for lane in self.lanes if lane.waits)
+        waiting = [f"{lane.name}: {lane.waits}" for lane in self.lanes if lane.waits]
+        if self._copying is not None and self._copying.waits:
+            waiting.append(f"copies: {self._copying.waits}")
+        return "; ".join(waiting)
 
     async def stop(self) -> None:
         """Stores what is buffered, commits and leaves the group."""
@@ -159,6 +170,8 @@ class Sink:
             await self.app.end()
         for lane in self.lanes:
             await lane.stop()
+        if self._copying is not None:
+            await self._copying.stop()
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
         if self._client is not None:

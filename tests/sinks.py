@@ -18,8 +18,10 @@ from embedded.place import LOOPBACK, free_port
 from runtime.settings import Settings, load
 from sinks.batch import store
 from sinks.clickhouse import connect
+from sinks.copies import Copier
 from sinks.feed import Feed
 from sinks.feeds import feeds
+from sinks.lane import touched
 from sinks.migrate import Migrator
 from sinks.writer import BadRow, Writer, columns_of
 
@@ -41,10 +43,14 @@ class Warehouse:
             feed.topic.name: feed for feed in feeds(columns_of(self.client, settings.clickhouse_database), settings)
         }
         self.writer = Writer(self.client)
+        self.copier = Copier(self.client)
 
     def store(self, records: Sequence[Any], decoded: bool = False) -> list[BadRow]:
         """Inserts records of one topic as the sink does; ``decoded``, by the column."""
-        return store(self.feeds[records[0].topic], records, self.writer, learnt=True, decoded=decoded)[1]
+        feed = self.feeds[records[0].topic]
+        _, bad = store(feed, records, self.writer, learnt=True, decoded=decoded)
+        self.copier.copy(touched(feed, records))
+        return bad
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """A query's rows by column name."""

@@ -7,6 +7,8 @@ background leave them.
 
 from clickhouse_connect.driver.client import Client
 
+from sinks.copies import Copier
+
 RATE = 2000
 BLOCK = 20_000
 START = "toDateTime64('2026-01-05 00:00:00', 3, 'UTC')"
@@ -71,10 +73,13 @@ _PLACED = {
 
 def fill(client: Client, events: int) -> None:
     """Inserts ``events`` events with their bets, sessions and assignments."""
+    copier = Copier(client)
+    start = int(client.command(f"SELECT toUnixTimestamp64Milli({START})"))  # type: ignore[arg-type]
     for first in range(0, events, BLOCK):
         common: dict[str, object] = {"start": START, "rate": RATE, "first": first, "count": BLOCK}
         client.command(_EVENTS.format(**common, open_for=OPEN_FOR))
         client.command(_ASSIGNMENTS.format(**common))
+        copier.copy([(start + first * 1000 // RATE, start + (first + BLOCK) * 1000 // RATE)])
         client.command(_SESSIONS.format(**common | {"first": first // 40, "count": BLOCK // 40}))
         bets = common | {"count": BLOCK // 4, "step": 4}
         client.command(_BETS.format(**bets | _PLACED, version="n"))

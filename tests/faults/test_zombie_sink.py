@@ -46,8 +46,10 @@ def test_it_does_not_bring_the_person_back(stack: Whole, held: str) -> None:
 
         def told() -> set[str]:
             """Tables that tell who it was; an old session_id does, being a hash."""
-            assigned = stack.count("assignments_rows", f"session_id IN {tuple(ids)}")
-            return {line.split("_rows:")[0] for line in traces(stack)} | ({"assignments"} if assigned else set())
+            tables = ("assignments_rows", "events_rows")
+            old = {table: stack.count(table, f"session_id IN {tuple(ids)}") for table in tables}
+            named = {"assignments" if old["assignments_rows"] else "", "copies" if old["events_rows"] else ""} - {""}
+            return {line.split("_rows:")[0] for line in traces(stack)} | named
 
         assert told()
         assert erase(stack)["complete"]

@@ -52,6 +52,7 @@ class Consumer:
 class Topic:
     topic = EVENTS
     restates = False
+    copies = False
 
 
 async def position() -> int:
@@ -97,7 +98,8 @@ def begins(monkeypatch: pytest.MonkeyPatch, durations: list[float], restates: bo
     monkeypatch.setattr(module, "store", store)
     monkeypatch.setattr(module, "time", clock)
     lane = Lane(
-        feed, Tools(anything, Inline(), Consumer, anything, anything, position, anything, fail, buffer=1_000_000)
+        feed,
+        Tools(anything, Inline(), Consumer, anything, anything, anything, position, anything, fail, buffer=1_000_000),
     )
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "wait_for", wait)
@@ -130,7 +132,9 @@ def test_a_batch_that_failed_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None
     anything: Any = None
     feed: Any = Topic()
     monkeypatch.setattr(module, "store", store)
-    lane = Lane(feed, Tools(anything, Inline(), Consumer, anything, anything, position, anything, anything, buffer=1))
+    lane = Lane(
+        feed, Tools(anything, Inline(), Consumer, anything, anything, anything, position, anything, anything, buffer=1)
+    )
     asyncio.run(lane._store(0, [(AT, [Record(EVENTS.name, 0, 0, 0, b"", b"x", ())])]))
     assert tried == [False, True, True]
 
@@ -149,7 +153,8 @@ def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
 
     async def run() -> None:
         lane = Lane(
-            feed, Tools(anything, Inline(), lambda: consumer, anything, anything, position, anything, anything, 9)
+            feed,
+            Tools(anything, Inline(), lambda: consumer, anything, anything, anything, position, anything, anything, 9),
         )
         lane.put(AT, [Record(EVENTS.name, 0, 0, 0, b"", b"x", ())])
         for last in (0, 0, 2, 3):
@@ -201,7 +206,19 @@ def lane_over(log: Log, accepted_loss: tuple[int, int] | None = None) -> Lane:
     feed: Any = Topic()
     return Lane(
         feed,
-        Tools(anything, Inline(), lambda: log, anything, anything, position, anything, anything, 10**6, accepted_loss),
+        Tools(
+            anything,
+            Inline(),
+            lambda: log,
+            anything,
+            anything,
+            anything,
+            position,
+            anything,
+            anything,
+            10**6,
+            accepted_loss,
+        ),
     )
 
 
