@@ -77,6 +77,11 @@ WHERE stored_at > now64(3) - INTERVAL 1 DAY AND session_version = 0
     AND NOT is_late AND (player_id IS NOT NULL OR device_id IS NOT NULL)
 GROUP BY intDiv(toUnixTimestamp64Milli(received_at), {NEAR})
 """  # noqa: S608
+_MUTATIONS = """
+(SELECT groupArray(mutation_id) FROM system.mutations WHERE database = currentDatabase() AND table = 'events_rows')
+"""
+_UPDATING = {"enable_lightweight_update": 1, "use_query_condition_cache": 0}
+"""That cache remembers by a condition's text which parts hold nothing, also where joinGet finds something by now."""
 _TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
 
 
@@ -105,6 +110,8 @@ class Copier:
         """What is being copied, or was last."""
         self._empty = False
         """Whether the table is known to be there and to hold nothing."""
+        self._mutations: set[str] | None = None
+        """Those of events_rows that were there behind the last update; None: not known."""
 
     def __enter__(self) -> Self:
         return self
@@ -148,18 +155,32 @@ class Copier:
         self._client.command(f"DROP TABLE IF EXISTS {self.table}")
 
     def _copy(self, spans: Sequence[Span], which: str, epoch: int = 0) -> None:
-        """Again if the table was emptied meanwhile, by `sluice forget` (``void``) or by a restart of the server."""
+        """Again if the table was emptied meanwhile, by `sluice forget` (``void``) or by a restart of the server.
+
+        Again, too, if a mutation of events_rows was made meanwhile: ClickHouse loses an update that is under way when
+        a mutation begins (its issue 116686), and not one that begins later.
+        """
         within = " OR ".join(
             f"received_at BETWEEN fromUnixTimestamp64Milli({low}, 'UTC') AND fromUnixTimestamp64Milli({high}, 'UTC')"
             for low, high in spans
         )
         update = _UPDATE.replace("{which}", which).format(table=self.table, within=within, floor=epoch << VERSION_SHIFT)
         while True:
+            if self._mutations is None:
+                self._mutations = self._seen("0")[1]
             filled = self._fill(within)
-            if filled or epoch:
-                self._client.command(update, settings={"enable_lightweight_update": 1})
-            if not filled or self._client.command(f"SELECT count() FROM {self.table}") == filled:  # noqa: S608
+            if not (filled or epoch):
                 return
+            self._client.command(update, settings=_UPDATING)
+            held, mutations = self._seen(f"(SELECT count() FROM {self.table})")  # noqa: S608
+            undisturbed, self._mutations = held == filled and mutations <= self._mutations, mutations
+            if undisturbed:
+                return
+
+    def _seen(self, held: str) -> tuple[int, set[str]]:
+        """The number ``held``, and which mutations of events_rows there are."""
+        ((number, mutations),) = self._client.query(f"SELECT {held}, {_MUTATIONS}").result_rows
+        return int(number), set(mutations)
 
     def _fill(self, within: str) -> int:
         """Puts assignments into the table, and nothing else; returns how many."""

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from sinks.derived import MISPLACED, compare
 from sinks.migrate import Migrator
 from sinks.migrate import load as migrations
 from tests.events import T0, event
-from tests.sinks import Warehouse, warehouse
+from tests.sinks import Warehouse, until, warehouse
 
 LOG = 5
 COUNT = 6
@@ -246,6 +247,21 @@ class Interfered:
         return self._client.command(sql, **given)
 
 
+class Slowed:
+    """A client whose first update takes some seconds."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._wait = client, " AND sleepEachRow(0.9) = 0"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def command(self, sql: str, **given: Any) -> Any:
+        if "UPDATE events_rows" in sql:
+            sql, self._wait = sql + self._wait, ""
+        return self._client.command(sql, **given)
+
+
 def interfered(found: Warehouse, meanwhile: Callable[[], object]) -> None:
     """A sink copies; behind what it has read, and before it writes, comes ``meanwhile``."""
     client: Any = Interfered(found.client, meanwhile)
@@ -261,6 +277,40 @@ def test_what_was_emptied_meanwhile_is_copied_again(found: Warehouse) -> None:
         found.store([a_session(3, 1, [0])])
     interfered(found, lambda: void(found.client))
     assert copied(found) == {0: session_id(1)}
+
+
+def test_what_a_stretch_did_not_hold_before_is_copied_now(found: Warehouse) -> None:
+    """ClickHouse's cache of conditions would remember that nothing in the part met this one."""
+    emptied(found)
+    whole = [(received(0), received(COUNT))]
+    with uncopied(found):
+        found.store([an_event(0)])
+        found.store([a_session(1, 1, [1])])
+    found.copier.copy(whole)
+    assert copied(found) == {0: None}
+    with uncopied(found):
+        found.store([a_session(3, 2, [0])])
+    found.copier.copy(whole)
+    assert copied(found) == {0: session_id(2)}
+
+
+def test_a_copy_beside_which_a_mutation_begins_is_made_again(found: Warehouse) -> None:
+    """ClickHouse loses the one that is under way (its issue 116686)."""
+    emptied(found)
+    with uncopied(found):
+        found.store([an_event(nth) for nth in range(3)])
+        found.store([a_session(3, 1, [0, 1, 2])])
+    slowed: Any = Slowed(found.client)
+    with Copier(slowed) as copier, closing(connect(found.settings)) as beside:
+        thread = Thread(target=copier.copy, args=([(received(0), received(COUNT))],))
+        thread.start()
+        under_way = "SELECT count() FROM system.processes WHERE query LIKE '%UPDATE events_rows%' || '%sleepEachRow%'"
+        until(lambda: beside.command(f"{under_way} AND query NOT LIKE '%system.processes%'"), 30)
+        mutation = "ALTER TABLE events_rows UPDATE payload = 'erased' WHERE 1"
+        beside.command(mutation, settings={"mutations_sync": 2})
+        thread.join()
+    assert {row["payload"] for row in found.rows("SELECT payload FROM events")} == {"erased"}
+    assert copied(found) == dict.fromkeys(range(3), session_id(1))
 
 
 def test_a_paused_copy_does_not_undo_a_later_one(found: Warehouse) -> None:
