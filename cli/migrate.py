@@ -5,7 +5,7 @@ import sys
 
 from runtime.settings import Settings
 from sinks.clickhouse import Refused, Unreachable, connect
-from sinks.migrate import MigrationError, Migrator
+from sinks.migrate import STEPS, MigrationError, Migrator
 from sinks.migrationlock import LockLost, LockTimeout
 
 
@@ -34,6 +34,8 @@ def _show(migrator: Migrator) -> None:
     for migration in migrator.pending():
         skipped = " (skipped where the account may not manage access)" if migration.requires_access else ""
         print(f"-- {migration.name}{skipped}")
+        if migration.name in STEPS:
+            print(f"-- before: {STEPS[migration.name][1]}")
         for statement in migration.statements:
             note = (
                 "-- may drop or rewrite stored data: needs --allow-destructive\n" if statement.is_destructive() else ""

@@ -3,7 +3,7 @@
 1. an epoch above all that were ever begun, and a changelog for it;
 2. a worker of this agent alone, in a consumer group of its own, from the log's start;
 3. when it has caught up, its rows are awaited in ClickHouse;
-4. the epoch is declared complete: views and workers turn to it;
+4. the epoch is declared complete: views and workers turn to it; of sessions, the rows of events follow at once;
 5. the rows of former epochs are removed.
 """
 

@@ -9,7 +9,8 @@ of sinks (docs/decisions/session-of-an-event.md).
 Errors: ClickHouse's.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -18,6 +19,8 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.epochs import counts
 from sinks.feed import VERSION_SHIFT
+
+log = logging.getLogger("sluice.sink")
 
 Span = tuple[int, int]
 """The first and the last time of receipt, in milliseconds since the epoch."""
@@ -28,8 +31,12 @@ SLOT = 100
 """Milliseconds to which stretches are rounded."""
 SPANS = 50
 """Stretches that one statement names."""
+WIDE = 60_000
+"""Milliseconds of stretches whose assignments are not all copied at once, since there may be many."""
 CHUNK = 500_000
-"""Assignments held in memory at once, where all are copied: some 50 MB."""
+"""How many then: some 50 MB of memory."""
+TAKEN_IN = 20
+"""Chunks until patches are taken in, of which a table may have 32 GB before ClickHouse refuses more: some 0.6 GB."""
 ALWAYS = (0, 10_413_791_999_999)
 """Whatever a column of type DateTime64(3) holds that a gateway has received."""
 
@@ -58,9 +65,12 @@ _VERSION, _SESSION = (
     for name in ("session_version", "session_id")
 )
 _NEWER = f"{_VERSION} > session_version"
+_NOT_OLDER = f"{_VERSION} > 0 AND {_VERSION} >= session_version"
 _DIFFERENT = f"""{_NEWER} OR {_VERSION} = session_version AND session_version > 0 AND {_SESSION} != session_id
     OR {_VERSION} = 0 AND session_version BETWEEN 1 AND {{floor}}"""
 """Also those that an epoch that counts no more has assigned."""
+_ANYWAY = {_NEWER: _NOT_OLDER, _DIFFERENT: f"{_NOT_OLDER} OR {_VERSION} = 0 AND session_version <= {{floor}}"}
+"""The same again, without regard to what seems to be there."""
 _UPDATE = f"""
 UPDATE events_rows
 SET session_id = if({_VERSION} = 0, NULL, {_SESSION}), session_version = {_VERSION}
@@ -68,7 +78,7 @@ WHERE ({{within}}) AND ({{which}})
 """  # noqa: S608
 _BOUND = """
 SELECT toUnixTimestamp64Milli(received_at) FROM assignments_rows
-WHERE epoch = {epoch:UInt32} AND received_at > fromUnixTimestamp64Milli({low:Int64}, 'UTC')
+WHERE epoch = {epoch:UInt32} AND received_at >= fromUnixTimestamp64Milli({low:Int64}, 'UTC')
 ORDER BY received_at LIMIT 1 OFFSET {count:UInt64}
 """
 _WITHOUT = f"""
@@ -77,12 +87,23 @@ WHERE stored_at > now64(3) - INTERVAL 1 DAY AND session_version = 0
     AND NOT is_late AND (player_id IS NOT NULL OR device_id IS NOT NULL)
 GROUP BY intDiv(toUnixTimestamp64Milli(received_at), {NEAR})
 """  # noqa: S608
-_MUTATIONS = """
-(SELECT groupArray(mutation_id) FROM system.mutations WHERE database = currentDatabase() AND table = 'events_rows')
+_UPGRADED = """
+SELECT toInt64(toUnixTimestamp(max(applied_at))) * 1000 AS at FROM sluice_migrations
+WHERE name = '0021_events_without_a_join' AND applied_at > now() - INTERVAL 2 DAY
+HAVING count() > 0 AND max(applied_at) > (SELECT min(applied_at) FROM sluice_migrations) + INTERVAL 1 HOUR
 """
-_UPDATING = {"enable_lightweight_update": 1, "use_query_condition_cache": 0}
-"""That cache remembers by a condition's text which parts hold nothing, also where joinGet finds something by now."""
-_TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
+_MUTATIONS = "FROM system.mutations WHERE database = currentDatabase() AND table = 'events_rows'"
+_ENDED = f"SELECT groupArray(mutation_id) {_MUTATIONS} AND is_done"
+_SEEN = f"SELECT (SELECT count() FROM {{table}}), (SELECT groupArray(mutation_id) {_MUTATIONS})"  # noqa: S608
+_UPDATING = {"enable_lightweight_update": 1, "update_parallel_mode": "auto", "use_query_condition_cache": 0}
+"""Two updates of a column come one after the other. That cache remembers by a condition's text which parts hold nothing
+that meets it, also where joinGet finds something by now."""
+_TABLES = r"""
+SELECT name FROM system.tables
+WHERE database = currentDatabase() AND engine = 'Join' AND match(name, {pattern:String})
+"""
+_PATTERN = {"pattern": f"^{PREFIX}[0-9a-f]{{32}}$"}
+DAY = 86_400_000
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
@@ -98,7 +119,9 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 def spans_of(times: Iterable[int]) -> list[Span]:
     """The stretches that hold these times, of milliseconds."""
-    return merged((slot * SLOT, slot * SLOT + SLOT - 1) for slot in {at // SLOT for at in times})
+    first, last = (at // SLOT for at in ALWAYS)
+    slots = {min(max(at // SLOT, first), last) for at in times}
+    return merged((slot * SLOT, slot * SLOT + SLOT - 1) for slot in slots)
 
 
 class Copier:
@@ -124,7 +147,13 @@ class Copier:
     def copy(self, spans: Sequence[Span]) -> None:
         """Copies what is assigned of the events received in ``spans``."""
         for start in range(0, len(spans), SPANS):
-            self._copy(spans[start : start + SPANS], _NEWER)
+            some = spans[start : start + SPANS]
+            if sum(high - low for low, high in some) <= WIDE:
+                self._copy(some, _NEWER)
+            else:
+                epoch = counts(self._client, "sessions")
+                for step in (step for span in some for step in self._steps(span, epoch)):
+                    self._copy([step], _NEWER)
 
     def copy_all(self) -> None:
         """Copies every assignment: behind a migration, or when another epoch counts.
@@ -132,23 +161,34 @@ class Copier:
         Events that the epoch assigns to no session lose the one that an earlier epoch gave.
         """
         void(self._client)  # what is being copied may be of an earlier epoch
-        epoch, (low, end) = counts(self._client, "sessions"), ALWAYS
-        while low < end:
-            found = self._client.query(_BOUND, parameters={"epoch": epoch, "low": low, "count": CHUNK - 1}).result_rows
-            high = found[0][0] if found else end
-            self._copy([(low, high)], _DIFFERENT, epoch)
-            low = high + 1 if high < end else end
+        epoch = counts(self._client, "sessions")
+        for nth, step in enumerate(self._steps(ALWAYS, epoch), 1):
+            self._copy([step], _DIFFERENT, epoch)
+            if nth % TAKEN_IN == 0:
+                self._take_in()
+        self._take_in()
+
+    def _take_in(self) -> None:
         self._client.command("ALTER TABLE events_rows APPLY PATCHES", settings={"mutations_sync": 2})
 
-    def catch_up(self) -> None:
-        """Copies what a sink of an earlier version has stored in the last day without its session.
+    def _steps(self, span: Span, epoch: int) -> Iterator[Span]:
+        """The stretch in pieces, of which each has some CHUNK assignments of the epoch."""
+        low, end = span
+        while low <= end:
+            found = self._client.query(_BOUND, parameters={"epoch": epoch, "low": low, "count": CHUNK - 1}).result_rows
+            high = min(found[0][0], end) if found else end
+            yield low, high
+            low = high + 1
 
-        Removes what sinks that were killed have left.
+    def catch_up(self, lateness: int) -> None:
+        """Copies what sinks of before migration 0021 have stored since, without copying it.
+
+        Those are events of the last day without a session; and for two days behind an upgrade whatever is assigned of
+        events that a session could still change, by ``lateness`` in milliseconds.
         """
-        old = " AND engine = 'Join' AND metadata_modification_time < now() - INTERVAL 1 DAY"
-        for (table,) in self._client.query(_TABLES + old, parameters={"prefix": PREFIX}).result_rows:
-            self._client.command(f"DROP TABLE IF EXISTS {table}")
-        self.copy(merged((low, high) for low, high in self._client.query(_WITHOUT).result_rows))
+        found = [(low, high) for low, high in self._client.query(_WITHOUT).result_rows]
+        found += [(at - lateness - DAY, ALWAYS[1]) for (at,) in self._client.query(_UPGRADED).result_rows]
+        self.copy(merged(found))
 
     def close(self) -> None:
         """Removes the table."""
@@ -158,34 +198,36 @@ class Copier:
         """Again if the table was emptied meanwhile, by `sluice forget` (``void``) or by a restart of the server.
 
         Again, too, if a mutation of events_rows was made meanwhile: ClickHouse loses an update that is under way when
-        a mutation begins (its issue 116686), and not one that begins later.
+        a mutation begins (its issue 116686), though rows look updated until the mutation ends. It does not lose one
+        that begins later.
         """
         within = " OR ".join(
             f"received_at BETWEEN fromUnixTimestamp64Milli({low}, 'UTC') AND fromUnixTimestamp64Milli({high}, 'UTC')"
             for low, high in spans
         )
-        update = _UPDATE.replace("{which}", which).format(table=self.table, within=within, floor=epoch << VERSION_SHIFT)
+        if self._mutations is None:
+            self._mutations = set(self._client.query(_ENDED).result_rows[0][0])
+        rounds, condition = 0, which
         while True:
-            if self._mutations is None:
-                self._mutations = self._seen("0")[1]
             filled = self._fill(within)
             if not (filled or epoch):
                 return
-            self._client.command(update, settings=_UPDATING)
-            held, mutations = self._seen(f"(SELECT count() FROM {self.table})")  # noqa: S608
-            undisturbed, self._mutations = held == filled and mutations <= self._mutations, mutations
-            if undisturbed:
+            names = {"table": self.table, "within": within, "floor": epoch << VERSION_SHIFT}
+            self._client.command(_UPDATE.replace("{which}", condition).format(**names), settings=_UPDATING)
+            ((held, seen),) = self._client.query(_SEEN.format(table=self.table)).result_rows
+            begun, self._mutations = set(seen) - self._mutations, set(seen)
+            if held == filled and not begun:
                 return
-
-    def _seen(self, held: str) -> tuple[int, set[str]]:
-        """The number ``held``, and which mutations of events_rows there are."""
-        ((number, mutations),) = self._client.query(f"SELECT {held}, {_MUTATIONS}").result_rows
-        return int(number), set(mutations)
+            if begun:
+                condition = _ANYWAY[which]
+            rounds += 1
+            if rounds > 2:
+                log.warning("copies again", extra={"rounds": rounds, "mutations": len(begun), "rows": filled - held})
 
     def _fill(self, within: str) -> int:
         """Puts assignments into the table, and nothing else; returns how many."""
+        self._client.command(_TABLE.format(table=self.table))
         if not self._empty:
-            self._client.command(_TABLE.format(table=self.table))
             self._client.command(f"TRUNCATE TABLE {self.table}")
         self._empty = False
         sql = _FILL.format(table=self.table, within=within)
@@ -199,7 +241,7 @@ def void(client: Client) -> None:
 
     An update that is under way ends before, since it holds its table.
     """
-    for (table,) in client.query(_TABLES, parameters={"prefix": PREFIX}).result_rows:
+    for (table,) in client.query(_TABLES, parameters=_PATTERN).result_rows:
         client.command(f"TRUNCATE TABLE IF EXISTS {table}")
 
 
@@ -209,7 +251,11 @@ def copy_all(client: Client) -> None:
         copier.copy_all()
 
 
-def catch_up(client: Client) -> None:
-    """As Copier.catch_up."""
+def catch_up(client: Client, lateness: int) -> None:
+    """As Copier.catch_up. Removes what killed sinks have left, too; whose table it was makes another."""
+    old = " AND metadata_modification_time < now() - INTERVAL 1 DAY"
+    for (table,) in client.query(_TABLES + old, parameters=_PATTERN).result_rows:
+        client.command(f"TRUNCATE TABLE IF EXISTS {table}")  # which waits for an update that is under way
+        client.command(f"DROP TABLE IF EXISTS {table}")
     with Copier(client) as copier:
-        copier.catch_up()
+        copier.catch_up(lateness)

@@ -13,6 +13,8 @@ from contextlib import suppress
 
 from runtime import metrics
 from sinks.copies import Copier, Span, merged
+from sinks.errors import UNKNOWN_TABLE, Outcome, classify
+from sinks.writer import Stop
 
 log = logging.getLogger("sluice.sink")
 
@@ -20,13 +22,15 @@ SHORTEST, LONGEST, SHARE = 0.3, 3.0, 10
 """Seconds from one copy's begin to the next: SHARE times what the last took, within these."""
 SLOWEST = 5.0
 """Longest wait, in seconds, before ClickHouse is tried again."""
+GRACE = 5.0
+"""Seconds for the end of a copy that is under way when the sink ends. The next owner makes it again."""
 
 
 class Copying:
     """One sink's. ``start``, then ``ask`` any number of times, then ``stop``."""
 
     def __init__(self, copier: Copier, pool: Executor, fail: Callable[[BaseException], None]) -> None:
-        """``fail`` gets an error of the task itself; those of copies are waited for."""
+        """``fail`` gets an error of the task itself, and a Stop; other errors of copies are waited for."""
         self._copier, self._pool, self._fail = copier, pool, fail
         self._asked: list[tuple[Sequence[Span], Callable[[], None]]] = []
         self._changed = asyncio.Event()
@@ -34,6 +38,7 @@ class Copying:
         self._well.set()
         self._hurry = False
         self._task: asyncio.Task[None] | None = None
+        self._under_way: asyncio.Future[None] | None = None
         self.waits = ""
         """Why nothing is being copied at the moment; empty if all is well."""
 
@@ -61,20 +66,21 @@ class Copying:
         await self._well.wait()
 
     async def stop(self) -> None:
-        """Ends the task; a copy under way is finished by its thread."""
+        """Ends the task; a copy under way is finished by its thread, for which it waits a little."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._under_way is not None and not (await asyncio.wait([self._under_way], timeout=GRACE))[0]:
+            return
         with suppress(Exception):  # ClickHouse may be down; the table holds nothing that is needed
             await asyncio.get_running_loop().run_in_executor(self._pool, self._copier.close)
 
     async def _run(self) -> None:
         while True:
             while not self._asked:
-                self._hurry = False
                 self._changed.clear()
                 await self._changed.wait()
-            asked, self._asked = self._asked, []
+            asked, self._asked, self._hurry = self._asked, [], False
             began = time.monotonic()
             await self._copy(merged(span for spans, _ in asked for span in spans))
             for _, done in asked:
@@ -95,8 +101,14 @@ class Copying:
         while True:
             began = time.perf_counter()
             try:
-                await asyncio.get_running_loop().run_in_executor(self._pool, self._copier.copy, spans)
-            except Exception as error:  # the system's, as in sinks/lane.py
+                loop = asyncio.get_running_loop()
+                self._under_way = asyncio.ensure_future(loop.run_in_executor(self._pool, self._copier.copy, spans))
+                await asyncio.shield(self._under_way)
+            except Exception as error:
+                outcome, reason = classify(error)
+                # Its own table may have been removed, by a sink that took it for a killed one's.
+                if outcome is Outcome.STOP and getattr(error, "code", 0) != UNKNOWN_TABLE:
+                    raise Stop(f"ClickHouse refuses to copy sessions into events: {reason} ({error})") from error
                 self.waits = f"{type(error).__name__}: {error}"
                 self._well.clear()
                 log.warning("waits", extra={"topic": "copies", "seconds": round(backoff, 1), "reason": self.waits})

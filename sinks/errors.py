@@ -16,6 +16,9 @@ VALUE = (DataError, ProgrammingError, ValueError, TypeError, ArithmeticError, At
 """What encoding raises for a value that its column's type cannot carry."""
 
 
+UNKNOWN_TABLE = 60
+
+
 class Outcome(Enum):
     """What to do."""
 
@@ -57,7 +60,7 @@ CODES: dict[int, tuple[Outcome, str]] = {
     48: (Outcome.STOP, "NOT_IMPLEMENTED: is the server older than Sluice supports?"),
     50: (Outcome.STOP, "UNKNOWN_TYPE: is the server older than Sluice supports?"),
     53: (Outcome.STOP, "TYPE_MISMATCH: a column has another type than the migrations give it"),
-    60: (Outcome.STOP, "UNKNOWN_TABLE: run `sluice migrate`"),
+    UNKNOWN_TABLE: (Outcome.STOP, "UNKNOWN_TABLE: run `sluice migrate`"),
     62: (Outcome.STOP, "SYNTAX_ERROR: is the server older than Sluice supports?"),
     73: (Outcome.STOP, "UNKNOWN_FORMAT: is the server older than Sluice supports?"),
     81: (Outcome.STOP, "UNKNOWN_DATABASE: run `sluice migrate`"),

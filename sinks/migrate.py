@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from sinks.copies import copy_all
 from sinks.migrationlock import MigrationLock
 from sinks.statements import Statement, StatementError, split
 
-STEPS: dict[str, Callable[[Client], None]] = {
-    "0021_events_without_a_join": copy_all,
+STEPS: dict[str, tuple[Callable[[Client], None], str]] = {
+    "0021_events_without_a_join": (copy_all, "copies sessions into the rows of events, seconds for a million"),
 }
-"""What must be done before a migration, and is more than statements; repeatable, too."""
+"""What must be done before a migration, and is more than statements; repeatable, too. And what to tell of it."""
 FOLDER = Path(__file__).parent / "migrations"
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _REQUIRES_ACCESS = "-- requires: access management"
@@ -118,8 +118,7 @@ class Migrator:
             if not allow_destructive:
                 _refuse(pending)
             for migration in pending:
-                if migration.name in STEPS:
-                    STEPS[migration.name](self._client)
+                self._prepare(migration, say)
                 state = self._apply(migration, lock)
                 self._record(migration, state)
                 say(f"{state} {migration.name}")
@@ -129,6 +128,15 @@ class Migrator:
         self._client.command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`{cluster}", use_database=False)
         self._client.database = self._database  # names in migrations are bare
         self._client.command(self.sql(split(_RECORDS)[0]))
+
+    def _prepare(self, migration: Migration, say: Callable[[str], object]) -> None:
+        if migration.name in STEPS:
+            step, what = STEPS[migration.name]
+            say(f"before {migration.name}: {what}")
+            try:
+                step(self._client)
+            except ClickHouseError as error:
+                raise MigrationError(f"before {migration.name}: {what}: {error}") from error
 
     def _apply(self, migration: Migration, lock: MigrationLock) -> str:
         for statement in migration.statements:

@@ -20,9 +20,10 @@ from runtime.worker import GROUP as WORKER
 from schemas.topics import DEAD_LETTERS, EVENTS
 from sinks.amends import amend
 from sinks.burial import Burial
-from sinks.clickhouse import connect
+from sinks.clickhouse import Unreachable, connect
 from sinks.copies import Copier, catch_up
 from sinks.copying import Copying
+from sinks.errors import Outcome, classify
 from sinks.feed import Feed
 from sinks.feeds import feeds
 from sinks.freshness import Freshness
@@ -58,15 +59,15 @@ class Sink:
     async def connect(self) -> None:
         """Meets ClickHouse, then Kafka; may be called again after an error.
 
-        Raises Unreachable, KafkaError, SendFailed while one does not answer; Refused, MissingTable where a person must
-        do something first.
+        Raises Unreachable, KafkaError, SendFailed while one does not answer; Refused, MissingTable, Stop where a person
+        must do something first.
         """
         settings = self._settings
         if self._client is None:
             self._client = await asyncio.to_thread(connect, settings)
         schema = await asyncio.to_thread(columns_of, self._client, settings.clickhouse_database)
         found = feeds(schema, settings, self._forgotten)
-        await asyncio.to_thread(catch_up, self._client)
+        await self._catch_up(self._client)
         logs = await self._kafka.logs([feed.topic.name for feed in found])
         letters = (await self._kafka.partitions([DEAD_LETTERS.name]))[DEAD_LETTERS.name]
         await publish(await self._outlet.producer())
@@ -87,6 +88,15 @@ class Sink:
             accepted_loss=settings.accept_loss,
         )
         self.lanes = [Lane(feed, tools) for feed in found]
+
+    async def _catch_up(self, client: Client) -> None:
+        try:
+            await asyncio.to_thread(catch_up, client, int(self._settings.lateness * 1000))
+        except Exception as error:
+            outcome, reason = classify(error)
+            if outcome is Outcome.STOP:
+                raise Stop(f"ClickHouse refuses to copy sessions into events: {reason} ({error})") from error
+            raise Unreachable(f"ClickHouse does not copy sessions into events yet: {reason} ({error})") from error
 
     async def start(self) -> None:
         """Joins the group and begins to work."""

@@ -1,5 +1,6 @@
 """The session in an event's row, in whatever order events and assignments are stored, with merges between."""
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,10 +20,12 @@ from runtime.settings import load
 from schemas.registry import EVENT, SESSION
 from schemas.topics import EVENTS, SESSIONS
 from sinks.clickhouse import connect
-from sinks.copies import NEAR, Copier, catch_up, copy_all, merged, spans_of, void
+from sinks.copies import DAY, NEAR, Copier, catch_up, copy_all, merged, spans_of, void
 from sinks.derived import MISPLACED, compare
 from sinks.migrate import Migrator
 from sinks.migrate import load as migrations
+from sinks.sink import Sink
+from sinks.writer import Stop
 from tests.events import T0, event
 from tests.sinks import Warehouse, until, warehouse
 
@@ -150,7 +153,7 @@ def test_what_was_not_copied_is_when_a_sink_starts(found: Warehouse) -> None:
         settings={"mutations_sync": 2},
     )
     assert set(copied(found).values()) == {None}
-    catch_up(found.client)
+    catch_up(found.client, DAY)
     assert copied(found) == {nth: session_id(1) if nth in (0, 1, 5) else None for nth in range(COUNT)}
 
 
@@ -248,10 +251,10 @@ class Interfered:
 
 
 class Slowed:
-    """A client whose first update takes some seconds."""
+    """A client whose first update takes some seconds for each row."""
 
-    def __init__(self, client: Any) -> None:
-        self._client, self._wait = client, " AND sleepEachRow(0.9) = 0"
+    def __init__(self, client: Any, seconds: float) -> None:
+        self._client, self._wait = client, f" AND sleepEachRow({seconds}) = 0"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -294,23 +297,93 @@ def test_what_a_stretch_did_not_hold_before_is_copied_now(found: Warehouse) -> N
     assert copied(found) == {0: session_id(2)}
 
 
-def test_a_copy_beside_which_a_mutation_begins_is_made_again(found: Warehouse) -> None:
-    """ClickHouse loses the one that is under way (its issue 116686)."""
+@pytest.mark.parametrize(("update", "mutation"), [(0.9, 0), (0.3, 0.9)], ids=["ends before", "lasts longer"])
+def test_a_copy_beside_which_a_mutation_begins_is_made_again(found: Warehouse, update: float, mutation: float) -> None:
+    """ClickHouse loses the one that is under way (its issue 116686), though until the mutation ends it is to be seen.
+
+    Seconds, for each of three rows.
+    """
     emptied(found)
     with uncopied(found):
         found.store([an_event(nth) for nth in range(3)])
         found.store([a_session(3, 1, [0, 1, 2])])
-    slowed: Any = Slowed(found.client)
+    slowed: Any = Slowed(found.client, update)
     with Copier(slowed) as copier, closing(connect(found.settings)) as beside:
         thread = Thread(target=copier.copy, args=([(received(0), received(COUNT))],))
         thread.start()
-        under_way = "SELECT count() FROM system.processes WHERE query LIKE '%UPDATE events_rows%' || '%sleepEachRow%'"
+        under_way = "SELECT count() FROM system.processes WHERE query LIKE '%UPDATE events_rows%sleepEachRow%'"
         until(lambda: beside.command(f"{under_way} AND query NOT LIKE '%system.processes%'"), 30)
-        mutation = "ALTER TABLE events_rows UPDATE payload = 'erased' WHERE 1"
-        beside.command(mutation, settings={"mutations_sync": 2})
+        beside.command(
+            f"ALTER TABLE events_rows UPDATE payload = if(sleepEachRow({mutation}) = 0, 'erased', '') WHERE 1",
+            settings={"mutations_sync": 0 if mutation else 2, "allow_nondeterministic_mutations": 1},
+        )
         thread.join()
+        mutations = "SELECT count() FROM system.mutations WHERE database = currentDatabase() AND NOT is_done"
+        until(lambda: not beside.command(mutations), 30)
     assert {row["payload"] for row in found.rows("SELECT payload FROM events")} == {"erased"}
     assert copied(found) == dict.fromkeys(range(3), session_id(1))
+
+
+def test_emptied_are_tables_of_copies_and_no_others(found: Warehouse) -> None:
+    names = ("copies_of_bets", "copies_" + "0" * 32)
+    for name, engine in zip(names, ("MergeTree ORDER BY a", "Join(ANY, LEFT, a)"), strict=True):
+        found.client.command(f"CREATE TABLE {name} (a UInt8, b UInt8) ENGINE = {engine}")
+        found.client.command(f"INSERT INTO {name} VALUES (1, 1)")
+    void(found.client)
+    assert [found.value(f"SELECT count() FROM {name}") for name in names] == [1, 0]
+    for name in names:
+        found.client.command(f"DROP TABLE {name}")
+
+
+def test_wide_stretches_are_copied_in_steps(found: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinks.copies.CHUNK", 2)
+    steps: list[Any] = []
+    copy = Copier._copy
+
+    def counted(self: Copier, spans: Any, *more: Any) -> None:
+        steps.append(spans)
+        copy(self, spans, *more)
+
+    monkeypatch.setattr(Copier, "_copy", counted)
+    emptied(found)
+    with uncopied(found):
+        found.store([an_event(nth) for nth in range(COUNT)])
+        found.store([a_session(3, 1, list(range(COUNT)))])
+    found.copier.copy([(received(0), received(COUNT))])
+    assert copied(found) == dict.fromkeys(range(COUNT), session_id(1))
+    assert len(steps) > 2
+
+
+def test_what_a_former_release_stores_behind_the_migration_is_copied(found: Warehouse) -> None:
+    """Also where the event had a session already, and got another."""
+    emptied(found)
+    found.store([an_event(nth) for nth in range(COUNT)])
+    found.store([a_session(3, 1, list(range(COUNT)))])
+    with uncopied(found):
+        found.store([a_session(5, 2, [0, 4])])
+    catch_up(found.client, DAY)
+    assert copied(found)[0] == session_id(1)  # the migration is as old as the database: there is no former release
+    found.client.command("INSERT INTO sluice_migrations (name, applied_at) VALUES ('x', now() - INTERVAL 1 YEAR)")
+    try:
+        catch_up(found.client, 365 * DAY)
+    finally:
+        found.client.command("DELETE FROM sluice_migrations WHERE name = 'x'")
+    assert copied(found) == dict.fromkeys(range(COUNT), session_id(1)) | {0: session_id(2), 4: session_id(2)}
+
+
+def test_a_sink_on_a_database_of_before_says_what_to_do(clickhouse: str) -> None:
+    settings = load(clickhouse=clickhouse, clickhouse_database=f"old_{random.randbytes(4).hex()}")
+    setup = connect(settings, database=False)
+    before = [migration for migration in migrations() if migration.name < "0020"]
+    Migrator(setup, settings.clickhouse_database, migrations=before).run()
+
+    async def start() -> None:
+        await Sink(settings)._catch_up(setup)
+
+    with pytest.raises(Stop, match="run `sluice migrate`"):
+        asyncio.run(start())
+    setup.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    setup.close()
 
 
 def test_a_paused_copy_does_not_undo_a_later_one(found: Warehouse) -> None:

@@ -1,16 +1,20 @@
 """When a sink copies sessions into the rows of events, and what it does while that fails."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sinks import copying as module
 from sinks.copies import Span
 from sinks.copying import Copying
+from sinks.errors import UNKNOWN_TABLE
+from sinks.writer import Stop
 
 
 class Clock:
@@ -37,8 +41,11 @@ class Inline(Executor):
 class Copies:
     """In place of a Copier: takes so long, or fails so often."""
 
-    def __init__(self, clock: Clock, durations: Sequence[float] = (), failures: int = 0) -> None:
+    def __init__(
+        self, clock: Clock, durations: Sequence[float] = (), failures: int = 0, error: Exception | None = None
+    ) -> None:
         self._clock, self._durations, self._failures = clock, list(durations), failures
+        self._error = error or ConnectionError("gone")
         self.begun: list[float] = []
         self.copied: list[list[Span]] = []
         self.closed = False
@@ -49,7 +56,7 @@ class Copies:
             self._clock.now += self._durations.pop(0)
         if self._failures:
             self._failures -= 1
-            raise ConnectionError("gone")
+            raise self._error
         self.copied.append(spans)
 
     def close(self) -> None:
@@ -173,6 +180,76 @@ def test_nothing_is_done_before_its_copy_however_often_that_fails(
     assert waited == [0.1, 0.2, 0.4]
     assert seen == [("ConnectionError: gone", False)] * 3
     assert copies.copied == [[(1, 2)]]
+
+
+def test_a_hurry_is_over_with_the_copy_that_it_was_for(clock: Clock) -> None:
+    copies = Copies(clock)
+
+    async def run() -> None:
+        copying = await working(copies)
+
+        def again() -> None:  # so that there always is something to copy
+            if len(copies.begun) < 4:
+                copying.ask([(1, 2)], again)
+            else:
+                over.set()
+
+        over = asyncio.Event()
+        copying.ask([(1, 2)], again)
+        copying.hurry()
+        await over.wait()
+        await copying.stop()
+
+    asyncio.run(run())
+    gaps = [round(later - earlier, 3) for earlier, later in pairwise(copies.begun)]
+    assert gaps == [0.3, 0.3, 0.3]
+
+
+@pytest.mark.parametrize(("code", "ends"), [(497, True), (UNKNOWN_TABLE, False)])
+def test_what_only_a_person_can_mend_ends_the_sink(clock: Clock, code: int, ends: bool) -> None:
+    """But its own table, if another sink has removed it, is made again."""
+    copies = Copies(clock, failures=1, error=DatabaseError("no", code=code))
+    failed: list[BaseException] = []
+
+    async def run() -> None:
+        copying = await working(copies, failed)
+        over = asyncio.Event()
+        copying.ask([(1, 2)], over.set)
+        while not failed and not over.is_set():
+            await pause()
+        await copying.stop()
+
+    asyncio.run(run())
+    assert [type(error) for error in failed] == ([Stop] if ends else [])
+    assert copies.copied == ([] if ends else [[(1, 2)]])
+
+
+def test_the_end_waits_for_a_copy_under_way_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.05)
+    for finishes in (True, False):
+        begun, go = threading.Event(), threading.Event()
+
+        class Slow(Copies):
+            def copy(self, spans: list[Span], begun: threading.Event = begun, go: threading.Event = go) -> None:
+                begun.set()
+                go.wait(30)
+                super().copy(spans)
+
+        copies = Slow(Clock())
+
+        async def run(copies: Any, begun: threading.Event, go: threading.Event, finishes: bool) -> None:
+            with ThreadPoolExecutor(2) as pool:
+                copying = Copying(copies, pool, lambda error: None)
+                copying.start()
+                copying.ask([(1, 2)], lambda: None)
+                await asyncio.to_thread(begun.wait, 30)
+                if finishes:
+                    go.set()
+                await copying.stop()
+                go.set()
+
+        asyncio.run(run(copies, begun, go, finishes))
+        assert copies.closed == finishes
 
 
 def test_an_error_of_what_is_done_behind_a_copy_ends_the_sink(clock: Clock) -> None:

@@ -10,9 +10,10 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from runtime.agent import Record
+from schemas.codec import DecodeError
 from schemas.topics import EVENTS
 from sinks import lane as module
-from sinks.lane import Gap, Lane, Tools
+from sinks.lane import Gap, Lane, Tools, touched
 from sinks.writer import Stop
 
 AT = TP(EVENTS.name, 0)
@@ -275,3 +276,117 @@ def test_a_group_that_stored_nothing_begins_where_the_log_does() -> None:
         assert (log.sought, lane._rows) == ([4], 3)
 
     asyncio.run(run())
+
+
+class Copied(Topic):
+    """Of events, for whose sessions a copy has to be made."""
+
+    copies = True
+
+    def times(self, records: list[Record]) -> list[int]:
+        if any(record.value == b"broken" for record in records):
+            raise DecodeError("broken")
+        return [record.timestamp for record in records]
+
+
+class Settling(Consumer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[int] = []
+
+    def settle(self, tp: TP, offset: int) -> None:
+        self.settled.append(offset)
+
+
+class Asked:
+    """In place of Copying: copies when it is told to."""
+
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        self.done: list[Any] = []
+        self.hurried = False
+        self.healthy = asyncio.Event()
+        self.healthy.set()
+
+    def ask(self, spans: Any, done: Any) -> None:
+        self.spans.append(spans)
+        self.done.append(done)
+
+    def hurry(self) -> None:
+        self.hurried = True
+        while self.done:
+            self.done.pop(0)()
+
+    async def well(self) -> None:
+        await self.healthy.wait()
+
+
+def copying_lane(monkeypatch: pytest.MonkeyPatch) -> tuple[Lane, Settling, Asked]:
+    anything: Any = None
+    feed, consumer, asked = Copied(), Settling(), Asked()
+    monkeypatch.setattr(module, "store", lambda *_: ([], []))
+    tools: Any = (anything, Inline(), lambda: consumer, anything, asked, anything, position, anything, anything, 10**6)
+    given: Any = feed
+    return Lane(given, Tools(*tools)), consumer, asked
+
+
+def a_batch(*values: bytes) -> list[Any]:
+    return [(AT, [Record(EVENTS.name, 0, nth, 1000 * nth, b"", value, ()) for nth, value in enumerate(values)])]
+
+
+def test_a_batch_is_settled_behind_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        lane, consumer, asked = copying_lane(monkeypatch)
+        await lane._store(lane._turn, a_batch(b"x", b"x"))
+        assert consumer.settled == []
+        assert asked.spans == [[(0, 1099)]]
+        asked.done.pop()()
+        assert consumer.settled == [2]
+
+    asyncio.run(run())
+
+
+def test_a_batch_of_a_former_assignment_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        lane, consumer, asked = copying_lane(monkeypatch)
+        await lane._store(lane._turn, a_batch(b"x"))
+        lane.restart()
+        asked.done.pop()()
+        assert consumer.settled == []
+
+    asyncio.run(run())
+
+
+def test_before_partitions_go_what_waits_for_copies_is_copied_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        lane, consumer, asked = copying_lane(monkeypatch)
+        await lane._store(lane._turn, a_batch(b"x"))
+        await lane.drain()
+        assert (asked.hurried, consumer.settled) == (True, [1])
+
+    asyncio.run(run())
+
+
+def test_a_lane_stands_still_while_copies_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        lane, _, asked = copying_lane(monkeypatch)
+        asked.healthy.clear()
+        lane.start()
+        lane.put(AT, a_batch(b"x")[0][1])
+        await asyncio.sleep(0.7)
+        assert asked.spans == []
+        asked.healthy.set()
+        async with asyncio.timeout(30):
+            while not asked.spans:
+                await asyncio.sleep(0.01)
+        await lane.stop()
+
+    asyncio.run(run())
+
+
+def test_a_record_that_cannot_be_read_takes_no_other_out_of_the_copy() -> None:
+    feed: Any = Copied()
+    ((_, records),) = a_batch(b"x", b"broken", b"x")
+    assert touched(feed, records) == [(0, 99 + 2000)]
+    records[2] = Record(EVENTS.name, 0, 2, 2**63 - 1, b"", b"x", ())
+    assert max(high for _, high in touched(feed, records)) < 2**63 // 1000
