@@ -71,11 +71,11 @@ _PLACED = {
 }
 
 
-def fill(client: Client, events: int) -> None:
-    """Inserts ``events`` events with their bets, sessions and assignments."""
+def fill(client: Client, events: int, since: int = 0) -> None:
+    """Inserts the events numbered from ``since`` to ``events`` with their bets, sessions and assignments."""
     copier = Copier(client)
     start = int(client.command(f"SELECT toUnixTimestamp64Milli({START})"))  # type: ignore[arg-type]
-    for first in range(0, events, BLOCK):
+    for first in range(since, events, BLOCK):
         common: dict[str, object] = {"start": START, "rate": RATE, "first": first, "count": BLOCK}
         client.command(_EVENTS.format(**common, open_for=OPEN_FOR))
         client.command(_ASSIGNMENTS.format(**common))
