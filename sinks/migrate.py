@@ -117,8 +117,9 @@ class Migrator:
             pending = self.pending()
             if not allow_destructive:
                 _refuse(pending)
+            is_new = len(pending) == len(self._migrations)
             for migration in pending:
-                self._prepare(migration, say)
+                self._prepare(migration, (lambda line: None) if is_new else say)
                 state = self._apply(migration, lock)
                 self._record(migration, state)
                 say(f"{state} {migration.name}")

@@ -175,7 +175,11 @@ def test_a_database_of_before_gets_all_sessions_before_the_view_reads_them(click
         )
         sql = "SELECT ingest_offset, session_id FROM events ORDER BY ingest_offset"
         old = client.query(sql).result_rows
-        Migrator(client, chosen.clickhouse_database).run()
+        said: list[str] = []
+        Migrator(client, chosen.clickhouse_database).run(say=said.append)
+        assert [line.split(":")[0] for line in said if "0021" in line] == [
+            "before 0021_events_without_a_join", "applied 0021_events_without_a_join",
+        ]  # fmt: skip
         assert client.query(sql).result_rows == old
         assert sum(session is not None for _, session in old) == 666
     finally:
