@@ -29,6 +29,7 @@ from sinks.batch import store
 from sinks.copies import Span, spans_of
 from sinks.copying import Copying
 from sinks.feed import Feed
+from sinks.spacers import Spacing
 from sinks.table import Stored
 from sinks.writer import BadRow, Stop, Writer
 
@@ -75,6 +76,8 @@ class Tools:
     buffer: int
     """Bytes above which a topic is no longer fetched."""
     accepted_loss: tuple[int, int] | None = None
+    space: Callable[[int], None] = lambda at: None
+    """Puts a spacer among events (sinks/spacers.py)."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Lane:
         """When the consumer was sent back for it."""
         self._missed: dict[TP, int] = {}
         """What seemed to be lost when it was looked for last: the last offsets fetched."""
+        self._spacing = Spacing()
         self._task: asyncio.Task[None] | None = None
         self.waits = ""
         """Why nothing is being stored at the moment; empty if all is well."""
@@ -306,6 +310,7 @@ class Lane:
                 self._observe(stored, bad, took)
                 self._release(turn)
                 await self._copy(turn, batch, records)
+                await self._space(stored)
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
             await self._amend_at_last(records, known)
@@ -330,6 +335,16 @@ class Lane:
         spans = await asyncio.get_running_loop().run_in_executor(self._tools.pool, touched, self._feed, records)
         self._behind += 1
         self._tools.copying.ask(spans, partial(self._copied, turn, ends))
+
+    async def _space(self, stored: list[Stored]) -> None:
+        """Puts a spacer where one is due. A query is dearer without it, and no less right."""
+        at = self._spacing.due([received for each in stored for received in each.received])
+        if at is None:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._tools.pool, self._tools.space, at)
+        except Exception as error:
+            log.info("puts no spacer", extra={"topic": self.name, "reason": repr(error)})
 
     def _copied(self, turn: int, ends: list[tuple[TP, int]]) -> None:
         self._behind -= 1

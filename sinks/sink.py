@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -28,6 +29,7 @@ from sinks.feed import Feed
 from sinks.feeds import feeds
 from sinks.freshness import Freshness
 from sinks.lane import Gap, Lane, Tools
+from sinks.spacers import put
 from sinks.writer import BadRow, Stop, Writer, columns_of
 
 GROUP = "sink"
@@ -86,6 +88,7 @@ class Sink:
             fail=self._fail,
             buffer=settings.sink_buffer,
             accepted_loss=settings.accept_loss,
+            space=partial(put, self._client),
         )
         self.lanes = [Lane(feed, tools) for feed in found]
 

@@ -32,6 +32,7 @@ EACH_ANEW = {"use_query_condition_cache": 0}
 SHORTEST = 1.0
 """Seconds for which a query is repeated: the system counts processor time in hundredths."""
 QUERIES = {
+    "events counted": "SELECT event_name, count() FROM events GROUP BY event_name",
     "events by name": "SELECT event_name, count(), sum(toDecimal256(amount, 18)) FROM events GROUP BY event_name",
     "events of a day by hour": "SELECT toStartOfHour(event_time) AS h, tenant, count() FROM events"
     " WHERE event_time >= '2026-01-05 00:00:00' AND event_time < '2026-01-06 00:00:00' GROUP BY h, tenant",

@@ -1,19 +1,23 @@
 """Synthetic traffic, made by ClickHouse itself, inserted as the sink inserts: by time, in blocks, bets more than once.
 
 2,000 events a second, of which a quarter are bets: half of those carry their result, the others are settled by a win or
-loss about 30 seconds later, but for a tenth, which stay open. A block is ten seconds. Parts are left as merges in the
-background leave them.
+loss about 30 seconds later, but for a tenth, which stay open. A block is ten seconds, and overlaps the next by two, as
+blocks do where partitions are behind each other. Parts are left as merges in the background leave them.
 """
 
 from clickhouse_connect.driver.client import Client
 
 from sinks.copies import Copier
+from sinks.spacers import Spacing, put
 
 RATE = 2000
 BLOCK = 20_000
 START = "toDateTime64('2026-01-05 00:00:00', 3, 'UTC')"
 OPEN_FOR = 60_000
 """Events after which a bet is settled."""
+OVERLAP = 2000
+"""Milliseconds by which an event may have been received later than its number says, and be in the next block's time."""
+_RECEIVED = f"{{start}} + n / {{rate}} + cityHash64(n, 9) % {OVERLAP} / 1000"
 
 _EVENTS = """
 INSERT INTO events_rows (ingest_log, ingest_partition, ingest_offset, event_id, dedup_key, tenant, dialect, event_name,
@@ -24,7 +28,7 @@ SELECT 77, n % 8, intDiv(n, 8), reinterpretAsUUID(sipHash128(n)),
     ['acme', 'beta', 'gamma'][n % 3 + 1], ['revosurge', 'adwize', 'gamerebellion', 'scrip', 'absinthe'][n % 5 + 1],
     multiIf(n % 4 = 0, 'bet', n % 8 = 1, if(n % 16 = 1, 'win', 'loss'), n % 8 = 3, 'deposit',
             ['login', 'impression', 'click', 'conversion', 'register', 'withdraw'][cityHash64(n, 5) % 6 + 1]),
-    received - (cityHash64(n, 1) % 3000) / 1000, {start} + n / {rate} AS received, 0,
+    received - (cityHash64(n, 1) % 3000) / 1000, {received} AS received, 0,
     concat('player-', toString(cityHash64(intDiv(n, 40), n % 7) % 300000)), concat('tx_', toString(n)),
     if(n % 8 = 1, concat('tx_', toString(greatest(toInt64(n) - 1 - {open_for}, 0))), NULL),
     if(n % 2 = 0 OR n % 8 IN (1, 3), (cityHash64(n, 2) % 100000) / 100, NULL), ['USD', 'EUR', 'BTC'][n % 11 % 3 + 1],
@@ -34,7 +38,7 @@ SELECT 77, n % 8, intDiv(n, 8), reinterpretAsUUID(sipHash128(n)),
     concat('{{"transaction_id":"tx_', toString(n), '","x":"', repeat(hex(cityHash64(n, 8)), 15), '"}}'),
     received + 1
 FROM (SELECT number + {first} AS n FROM numbers({count}))
-"""
+""".replace("{received}", _RECEIVED)
 _BETS = """
 INSERT INTO bets_rows (epoch, first_received_at, tenant, bet_id, player_id, status, pattern, game_type, game_provider,
     currency, stake, net_result, payout, ggr, placed_at, settled_at, settlement_count, bet_ingest_log,
@@ -50,9 +54,9 @@ FROM (SELECT number * {step} + {first} AS n FROM numbers({count}))
 _ASSIGNMENTS = """
 INSERT INTO assignments_rows (epoch, received_at, ingest_log, ingest_partition, ingest_offset, session_id, version,
     partition)
-SELECT 0, {start} + n / {rate}, 77, n % 8, intDiv(n, 8), reinterpretAsUUID(sipHash128(intDiv(n, 40), n % 7)), n, n % 8
+SELECT 0, {received}, 77, n % 8, intDiv(n, 8), reinterpretAsUUID(sipHash128(intDiv(n, 40), n % 7)), n, n % 8
 FROM (SELECT number + {first} AS n FROM numbers({count}))
-"""
+""".replace("{received}", _RECEIVED)
 _SESSIONS = """
 INSERT INTO sessions_rows (epoch, started_at, session_id, tenant, player_id, ended_at, end_reason, active_ms, gap_ms,
     events, bets, partition, offset, version, is_deleted)
@@ -73,13 +77,16 @@ _PLACED = {
 
 def fill(client: Client, events: int, since: int = 0) -> None:
     """Inserts the events numbered from ``since`` to ``events`` with their bets, sessions and assignments."""
-    copier = Copier(client)
+    copier, spacing = Copier(client), Spacing()
     start = int(client.command(f"SELECT toUnixTimestamp64Milli({START})"))  # type: ignore[arg-type]
     for first in range(since, events, BLOCK):
         common: dict[str, object] = {"start": START, "rate": RATE, "first": first, "count": BLOCK}
         client.command(_EVENTS.format(**common, open_for=OPEN_FOR))
         client.command(_ASSIGNMENTS.format(**common))
-        copier.copy([(start + first * 1000 // RATE, start + (first + BLOCK) * 1000 // RATE)])
+        low, high = (start + end * 1000 // RATE for end in (first, first + BLOCK))
+        copier.copy([(low, high + OVERLAP)])
+        if (at := spacing.due([(low + high) // 2] * BLOCK)) is not None:
+            put(client, at)
         client.command(_SESSIONS.format(**common | {"first": first // 40, "count": BLOCK // 40}))
         bets = common | {"count": BLOCK // 4, "step": 4}
         client.command(_BETS.format(**bets | _PLACED, version="n"))

@@ -13,7 +13,9 @@ from runtime.agent import Record
 from schemas.codec import DecodeError
 from schemas.topics import EVENTS
 from sinks import lane as module
+from sinks import spacers
 from sinks.lane import Gap, Lane, Tools, touched
+from sinks.table import Stored
 from sinks.writer import Stop
 
 AT = TP(EVENTS.name, 0)
@@ -390,3 +392,32 @@ def test_a_record_that_cannot_be_read_takes_no_other_out_of_the_copy() -> None:
     assert touched(feed, records) == [(0, 99 + 2000)]
     records[2] = Record(EVENTS.name, 0, 2, 2**63 - 1, b"", b"x", ())
     assert max(high for _, high in touched(feed, records)) < 2**63 // 1000
+
+
+def test_spacers_are_put_among_events_and_nothing_waits_for_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spacers, "EVERY", 3)
+    put: list[int] = []
+    settled: list[int] = []
+
+    def space(at: int) -> None:
+        put.append(at)
+        raise ConnectionError
+
+    class Settling(Consumer):
+        def settle(self, tp: TP, offset: int) -> None:
+            settled.append(offset)
+
+    def store(feed: Any, records: list[Record], *_: Any) -> Any:
+        return [Stored("events", len(records), [record.offset * 1000 for record in records])], []
+
+    anything: Any = None
+    feed: Any = Topic()
+    monkeypatch.setattr(module, "store", store)
+    lane = Lane(
+        feed,
+        Tools(anything, Inline(), Settling, anything, anything, anything, position, anything, anything, 1, space=space),
+    )
+    for offset in range(7):
+        asyncio.run(lane._store(0, [(AT, [Record(EVENTS.name, 0, offset, 0, b"", b"x", ())])]))
+    assert put == [2000, 5000]
+    assert settled == [1, 2, 3, 4, 5, 6, 7]
