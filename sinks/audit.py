@@ -14,6 +14,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from schemas.topics import INGEST_EVENTS
+from sinks.spacers import LOG
 
 KINDS = {"stored": "events", "duplicates": "duplicates", "conflicts": "conflicts"}
 KEEPING_OUT = ("dedup", "sink.events", "sink.duplicates", "sink.conflicts")
@@ -177,6 +178,8 @@ class Auditor:
                 f" AND table = '{view}_rows' AND name = 'checksum'"
             )
             condition = f"FROM {view}_rows FINAL WHERE checksum != ({expression})"
+            if view == "events":
+                condition += f" AND ingest_log != {LOG}"
             (count,) = self._values(f"SELECT count() {condition}")
             rows = self._rows(
                 f"SELECT ingest_partition AS p, ingest_offset AS o {condition} ORDER BY p, o LIMIT {MOST}"

@@ -37,7 +37,7 @@ log = logging.getLogger("sluice.sink")
 
 LINGER = 0.2
 """Seconds for which the first record after a pause waits for company."""
-SHORTEST, LONGEST, SHARE = 0.5, 1.0, 3
+SHORTEST, LONGEST, SHARE = 0.5, 0.75, 3
 """Seconds from one insert's begin to the next, unless a block is full: SHARE times what the last took, within these.
 
 So rows are seen sooner where there is time for it, and under load, when an insert takes long, blocks are large and few.
@@ -76,8 +76,8 @@ class Tools:
     buffer: int
     """Bytes above which a topic is no longer fetched."""
     accepted_loss: tuple[int, int] | None = None
-    space: Callable[[int], None] = lambda at: None
-    """Puts a spacer among events (sinks/spacers.py)."""
+    space: Callable[[Sequence[int]], None] = lambda received: None
+    """Puts a spacer among events that were received at these times (sinks/spacers.py)."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class Lane:
                 self._observe(stored, bad, took)
                 self._release(turn)
                 await self._copy(turn, batch, records)
-                await self._space(stored)
+                await self._space(turn, stored)
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
             await self._amend_at_last(records, known)
@@ -336,15 +336,15 @@ class Lane:
         self._behind += 1
         self._tools.copying.ask(spans, partial(self._copied, turn, ends))
 
-    async def _space(self, stored: list[Stored]) -> None:
+    async def _space(self, turn: int, stored: list[Stored]) -> None:
         """Puts a spacer where one is due. A query is dearer without it, and no less right."""
-        at = self._spacing.due([received for each in stored for received in each.received])
-        if at is None:
+        if not self._spacing.due(sum(len(each.received) for each in stored)) or self._hurry or turn != self._turn:
             return
+        received = [at for each in stored for at in each.received]
         try:
-            await asyncio.get_running_loop().run_in_executor(self._tools.pool, self._tools.space, at)
+            await asyncio.get_running_loop().run_in_executor(self._tools.pool, self._tools.space, received)
         except Exception as error:
-            log.info("puts no spacer", extra={"topic": self.name, "reason": repr(error)})
+            log.warning("puts no spacer", extra={"topic": self.name, "reason": repr(error)})
 
     def _copied(self, turn: int, ends: list[tuple[TP, int]]) -> None:
         self._behind -= 1

@@ -19,10 +19,12 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from sinks.copies import copy_all
 from sinks.migrationlock import MigrationLock
+from sinks.spacers import load_keys
 from sinks.statements import Statement, StatementError, split
 
 STEPS: dict[str, tuple[Callable[[Client], None], str]] = {
     "0021_events_without_a_join": (copy_all, "copies sessions into the rows of events, seconds for a million"),
+    "0022_spacers": (load_keys, "loads the keys of events anew"),
 }
 """What must be done before a migration, and is more than statements; repeatable, too. And what to tell of it."""
 FOLDER = Path(__file__).parent / "migrations"

@@ -8,14 +8,19 @@ of the view leaves out. Whatever part they are merged into then is two stretches
 Errors: ClickHouse's.
 """
 
+import logging
 from collections.abc import Sequence
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+log = logging.getLogger("sluice.sink")
 
 EVERY = 250_000
 """Events between two spacers: a part with fewer may be merged by each query, 0.08 µs a row."""
-ROWS = 16_384
-"""Of a spacer. A granule has 8,192 rows at most, so that two of them begin in here, wherever granules begin."""
+ROWS = 20_480
+"""Of a spacer. A granule has 8,192 rows at most, a part's last one up to 12,287: two begin in here, wherever that is,
+and the first of these holds nothing else."""
 LOG = -1
 """The log's incarnation: runtime.logid gives numbers above zero."""
 
@@ -24,28 +29,43 @@ INSERT INTO events_rows (received_at, ingest_log, ingest_partition, ingest_offse
 SELECT fromUnixTimestamp64Milli({{at:Int64}}, 'UTC'), {LOG}, 0, number FROM numbers({ROWS})
 WHERE (SELECT count() FROM sluice_migrations WHERE name = '0022_spacers') > 0
 """  # noqa: S608 - numbers of our own
+_WHOLE = "ALTER TABLE events_rows MODIFY SETTING primary_key_ratio_of_unique_prefix_values_to_skip_suffix_columns = 1"
+"""As migration 0022 does behind it, on each server of a cluster."""
 _SETTINGS = {"async_insert": 0, "insert_deduplicate": 0, "deduplicate_insert": "disable"}
 
 
 class Spacing:
-    """When one sink puts a spacer, and where."""
+    """When one sink puts a spacer."""
 
     def __init__(self) -> None:
         self._since = 0
         """Events since the last."""
 
-    def due(self, received: Sequence[int]) -> int | None:
-        """Counts a block of events that is stored, by when each was received; returns where a spacer is to go now.
-
-        All in milliseconds since the epoch. Most of the block's events are near it.
-        """
-        self._since += len(received)
-        if self._since < EVERY or not received:
-            return None
+    def due(self, events: int) -> bool:
+        """Counts events that are stored; returns whether a spacer is to go among them."""
+        self._since += events
+        if self._since < EVERY or not events:
+            return False
         self._since = 0
-        return sorted(received)[len(received) // 2]
+        return True
 
 
-def put(client: Client, at: int) -> None:
-    """Puts a spacer at this time; none where the view would still show it (a migration is to come)."""
-    client.command(_INSERT, parameters={"at": at}, settings=_SETTINGS)
+def put(client: Client, received: Sequence[int]) -> None:
+    """Puts a spacer in the middle of events received at these times, in milliseconds since the epoch.
+
+    None where the view would still show it (a migration is to come).
+    """
+    middle = sorted(received)[len(received) // 2]
+    client.command(_INSERT, parameters={"at": middle}, settings=_SETTINGS)
+
+
+def load_keys(client: Client) -> None:
+    """Has ClickHouse keep the whole key, also of parts that it loaded before: one without it spoils it for all."""
+    client.command(_WHOLE)
+    try:
+        client.command("SYSTEM UNLOAD PRIMARY KEY events_rows")
+    except DatabaseError as error:
+        log.warning(
+            "restart ClickHouse, or run SYSTEM UNLOAD PRIMARY KEY events_rows, so that queries get cheaper",
+            extra={"reason": repr(error)},
+        )

@@ -79,8 +79,9 @@ def make_plain(client: Client) -> None:
     for migration in migrations():
         for statement in migration.statements:
             text = statement.text.replace(" FINAL", "")
-            name = statement.tokens[2].text
-            is_view = text.startswith("CREATE VIEW") and name not in (*PLAIN, "freshness")
+            words = [token.text for token in statement.tokens[:5]]
+            name = words[words.index("VIEW") + 1] if "VIEW" in words else words[2]
+            is_view = "VIEW" in words and name not in (*PLAIN, "freshness")
             if is_view or name == "agent_epochs_rows":
                 client.command(text)
     client.database = "sluice"

@@ -85,8 +85,8 @@ def fill(client: Client, events: int, since: int = 0) -> None:
         client.command(_ASSIGNMENTS.format(**common))
         low, high = (start + end * 1000 // RATE for end in (first, first + BLOCK))
         copier.copy([(low, high + OVERLAP)])
-        if (at := spacing.due([(low + high) // 2] * BLOCK)) is not None:
-            put(client, at)
+        if spacing.due(BLOCK):
+            put(client, [low, (low + high) // 2, high])
         client.command(_SESSIONS.format(**common | {"first": first // 40, "count": BLOCK // 40}))
         bets = common | {"count": BLOCK // 4, "step": 4}
         client.command(_BETS.format(**bets | _PLACED, version="n"))

@@ -3,6 +3,10 @@
 
 ALTER TABLE events_rows MODIFY SETTING primary_key_ratio_of_unique_prefix_values_to_skip_suffix_columns = 1;
 
+ALTER TABLE events_rows COMMENT COLUMN ingest_log 'incarnation of the topic ingest.events: a number from its topic id; -1: a spacer, no event';
+
+ALTER TABLE events_rows MODIFY COMMENT 'Accepted, unique events as they were inserted, and spacers among them, behind the view events';
+
 CREATE OR REPLACE VIEW events
 (
     event_id UUID COMMENT 'UUIDv5 of the dedup key, UUIDv7 where there is none',
