@@ -83,7 +83,8 @@ class Statement:
         """Whether it might drop or rewrite stored data: anything but what is known not to."""
         if self._begins(0, ("ALTER", "TABLE")):
             return not all(
-                any(self._begins(at, change) for change in HARMLESS_CHANGES) for at in self._commands(self._name_end(2))
+                any(self._begins(at, change) for change in HARMLESS_CHANGES) or self._is_codec(at)
+                for at in self._commands(self._name_end(2))
             )
         return not any(self._begins(0, kind) for kind in HARMLESS)
 
@@ -145,6 +146,18 @@ class Statement:
             depth += (text in "([{") - (text in ")]}") if len(text) == 1 else 0
             if text == "," and not depth:
                 yield i + 1
+
+    def _is_codec(self, at: int) -> bool:
+        """Whether a command of an ALTER gives a column a codec and nothing else: parts to come are compressed by it."""
+        codec = self._name_end(at + 2)
+        if not self._begins(at, ("MODIFY", "COLUMN")) or not self._begins(codec, ("CODEC", "(")):
+            return False
+        depth = 0
+        for i, token in enumerate(self.tokens[codec + 1 :], start=codec + 2):
+            depth += (token.text == "(") - (token.text == ")")
+            if not depth:
+                return i == len(self.tokens) or self.tokens[i].text == ","
+        return False
 
     def _begins(self, at: int, words: tuple[str, ...]) -> bool:
         return tuple(token.upper for token in self.tokens[at : at + len(words)]) == words

@@ -48,6 +48,10 @@ def test_what_does_not_end_is_refused_with_its_line(sql: str) -> None:
         "ALTER TABLE t DELETE WHERE 1",
         "ALTER TABLE t UPDATE a = 1 WHERE 1",
         "ALTER TABLE t MODIFY COLUMN a Int8",
+        "ALTER TABLE t MODIFY COLUMN a Int8 CODEC(T64)",
+        "ALTER TABLE t MODIFY COLUMN a CODEC(T64) TTL d + INTERVAL 1 DAY",
+        "ALTER TABLE t MODIFY COLUMN a CODEC(Delta(8), LZ4), DROP COLUMN b",
+        "ALTER TABLE t MODIFY COLUMN a CODEC",
         "ALTER TABLE t ADD COLUMN IF NOT EXISTS a Array(Tuple(Int8, Int8)), DROP COLUMN b",
         "ALTER TABLE t MODIFY TTL d + INTERVAL 1 DAY",
         "ALTER TABLE t DROP PARTITION 1",
@@ -73,6 +77,7 @@ def test_what_may_drop_or_rewrite_is_destructive(sql: str) -> None:
         "CREATE OR REPLACE VIEW v AS SELECT 1",
         "ALTER TABLE t ADD COLUMN IF NOT EXISTS a Map(String, Int8) DEFAULT map('a, b', 1), COMMENT COLUMN a 'x'",
         "ALTER TABLE d.t MODIFY SETTING x = 1",
+        "ALTER TABLE d.t MODIFY COLUMN a.b CODEC(Delta(8), LZ4), MODIFY COLUMN CODEC CODEC(T64)",
         "INSERT INTO t SELECT 1",
         "GRANT SELECT ON * TO r",
     ],
@@ -111,7 +116,7 @@ def test_a_statement_without_a_form_for_a_cluster_is_refused() -> None:
 def test_every_migration_is_harmless_repeatable_and_has_a_cluster_form() -> None:
     again = re.compile(
         r"CREATE (TABLE|VIEW) IF NOT EXISTS |CREATE OR REPLACE VIEW "
-        r"|ALTER TABLE \w+ (ADD COLUMN IF NOT EXISTS|COMMENT COLUMN|MODIFY COMMENT|MODIFY SETTING) "
+        r"|ALTER TABLE \w+ (ADD COLUMN IF NOT EXISTS|COMMENT COLUMN|MODIFY COMMENT|MODIFY SETTING|MODIFY COLUMN \w+ CODEC) ?"
     )
     access = re.compile(r"CREATE ROLE IF NOT EXISTS |GRANT ")
     for migration in load():
