@@ -114,11 +114,11 @@ class Balance:
     """Rows at offsets that the log has never had."""
     differences: list[Difference] = field(default_factory=list)
     later: dict[str, int] = field(default_factory=dict)
-    """Dead letters of later stages, but those replayed, by stage: what follows from their events is missing."""
+    """Dead letters of later stages, but those replayed, by stage: what follows from their events is not there."""
 
     derived: dict[str, int] | None = None
-    """What is wrong with bets, sessions and attributions, and how often; None: not compared, as records were on their
-    way."""
+    """What is wrong with bets, sessions and attributions and no dead letter explains, and how often; None: not
+    compared, as records were on their way."""
 
     @property
     def offsets_balance(self) -> bool:
@@ -127,12 +127,8 @@ class Balance:
 
     @property
     def balanced(self) -> bool:
-        """Whether, besides, nothing was altered, nothing is from nowhere, and what is derived fits the events.
-
-        Where records of later stages are dead letters, what is derived of them is known not to fit.
-        """
-        derived = bool(self.derived) and not self.later
-        return self.offsets_balance and not (self.altered or self.beyond or derived)
+        """Whether, besides, nothing was altered, nothing is from nowhere, and what is derived fits the events."""
+        return self.offsets_balance and not (self.altered or self.beyond or self.derived)
 
 
 class Auditor:

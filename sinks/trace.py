@@ -5,6 +5,7 @@ An id is an event_id, an idempotency key or a transaction_id, whichever matches.
 Errors: KafkaError, OSError; ClickHouse's.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +21,18 @@ from schemas.codec import DecodeError
 from schemas.keys import CONVERSIONS, uuid_text
 from schemas.keys import TOUCHES as TOUCH_NAMES
 from schemas.registry import EVENT, RecordType
-from schemas.topics import BETS, CONFLICTS, DUPLICATES, EVENTS, INGEST_EVENTS, TOUCHES, WAGERS, Topic
+from schemas.topics import BETS, CONFLICTS, DUPLICATES, EVENTS, INGEST_EVENTS, TOUCHES, WAGERS, Topic, by_name
 from sinks.sink import GROUP as SINK
 
+Place = tuple[int | None, int | None, int | None]
+"""In ingest.events: incarnation, partition, offset."""
 MOST = 100
 """Rows of one table that are shown."""
 FARTHEST = 100_000
 """Records at the end of a partition that are looked through, if so many wait there."""
 _EVENT = """
 SELECT event_id, tenant, dialect, event_name, received_at, stored_at, is_late, session_id, transaction_id,
-    parent_transaction_id, idempotency_key, ingest_partition, ingest_offset
+    parent_transaction_id, idempotency_key, ingest_log, ingest_partition, ingest_offset
 FROM events
 WHERE {condition} ORDER BY received_at LIMIT {most:UInt32}
 """
@@ -39,11 +42,15 @@ SELECT event_id, tenant, dialect, event_name, received_at, ingest_partition, ing
 FROM {table} WHERE {condition} ORDER BY received_at LIMIT {most:UInt32}
 """
 _ANY_ID = "(idempotency_key = {id:String} OR transaction_id = {id:String}{uuid})"
-_LETTERS = """
-SELECT letter_id, stage, topic, partition, offset, ingest_partition, ingest_offset, error, fate, timestamp
+_LETTERS = r"""
+SELECT letter_id, stage, topic, partition, offset, ingest_log, ingest_partition, ingest_offset, error, fate, timestamp,
+    hex(payload) AS value
 FROM dead_letters
-WHERE position(payload, {id:String}) > 0 OR ({hex:String} != '' AND position(payload, unhex({hex:String})) > 0)
-    OR (ingest_partition, ingest_offset) IN {places:Array(Tuple(UInt32, UInt64))}
+WHERE position(payload, unhex({avro:String})) > 0
+    OR ({hex:String} != '' AND position(payload, unhex({hex:String})) > 0)
+    OR (ingest_log, ingest_partition, ingest_offset) IN {places:Array(Tuple(Int64, UInt32, UInt64))}
+    OR (position(payload, {id:String}) > 0
+        AND match(payload, concat('(^|[^\\w-])', regexpQuoteMeta({id:String}), '($|[^\\w-])')))
 ORDER BY timestamp LIMIT {most:UInt32}
 """
 _REJECTIONS = r"""
@@ -97,7 +104,7 @@ class Tracer:
         identity = _uuid(wanted)
         condition = _ANY_ID.replace("{uuid}", " OR event_id = {uuid:UUID}" if identity else "")
         events = self._rows(_EVENT.replace("{condition}", condition), id=wanted, uuid=identity)
-        places = [(row["ingest_partition"], row["ingest_offset"]) for row in events]
+        places = [_place(row) for row in events]
         for row in events:
             late = "; late, so in no session" if row["is_late"] else ""
             yield Step("events", f"stored {_delay(row)} after it was received{late}", row)
@@ -107,10 +114,18 @@ class Tracer:
                 first = f"ingest.events-{row['first_ingest_partition']}@{row['first_ingest_offset']}"
                 yield Step(table, f"dropped by dedup: the key was seen before at {first} with {said}", row)
         yield from self._derived(wanted, events)
-        for row in self._rows(_LETTERS, id=wanted, hex=identity.hex if identity else "", places=places):
+        for row in self._letters(wanted, identity, places):
             yield Step("dead_letters", f"stopped at {row['stage']} ({row['fate']}): {row['error']}", row)
         for row in self._rows(_REJECTIONS, id=wanted):
             yield Step("rejections", f"refused by the gateway with {row['status']}: {row['detail']}", row)
+
+    def _letters(self, wanted: str, identity: UUID | None, places: list[Place]) -> Iterator[dict[str, Any]]:
+        """Of the event's record or of one that bears the id; what merely has the text in it was found with them."""
+        found = self._rows(_LETTERS, id=wanted, hex=identity.hex if identity else "", avro=_avro(wanted), places=places)
+        for row in found:
+            payload = bytes.fromhex(row.pop("value") or "")
+            if _place(row) in places or _is_about(row["topic"], payload, wanted):
+                yield row
 
     def _derived(self, wanted: str, events: list[dict[str, Any]]) -> Iterator[Step]:
         bets = [(row["tenant"], _bet_id(row)) for row in events if _bet_id(row)]
@@ -163,8 +178,29 @@ def _hops() -> Iterable[tuple[Topic, str]]:
     yield BETS, SINK
 
 
+def _place(row: dict[str, Any]) -> Place:
+    return row["ingest_log"], row["ingest_partition"], row["ingest_offset"]
+
+
+def _avro(text: str) -> str:
+    """A string as Avro has it, in hex: behind its length, so that it is no part of a longer one."""
+    value, length, prefix = text.encode(), 2 * len(text.encode()), b""
+    while length > 127:
+        length, prefix = length >> 7, prefix + bytes([length & 127 | 128])
+    return (prefix + bytes([length]) + value).hex()
+
+
 def _bears(topic: Topic, value: bytes, wanted: str) -> dict[str, Any] | None:
     """The record's ids, if the wanted one is among them."""
+    fields = _ids(topic, value)
+    identity = _uuid(wanted)
+    same = {wanted, str(identity)} if identity else {wanted}
+    names = ("event_id", "transaction_id", "idempotency_key", "bet_id")
+    return fields if fields and same & {fields.get(name) for name in names} else None
+
+
+def _ids(topic: Topic, value: bytes) -> dict[str, Any] | None:
+    """The record's ids, and what it is; None where it cannot be read."""
     kind: RecordType = topic.value or EVENT
     try:
         record = kind.decode(value)
@@ -174,8 +210,16 @@ def _bears(topic: Topic, value: bytes, wanted: str) -> dict[str, Any] | None:
     fields = {name: record[name] for name in names if name in record}
     if "event_id" in fields:
         fields["event_id"] = uuid_text(fields["event_id"])
-    ids = ("event_id", "transaction_id", "idempotency_key", "bet_id")
-    return fields if wanted in [fields.get(name) for name in ids] else None
+    return fields
+
+
+def _is_about(topic: str, payload: bytes, wanted: str) -> bool:
+    """Whether a dead letter's record bears the id, its own or its bet's; where it has none, whether it has the word."""
+    known = by_name().get(topic)
+    fields = _ids(known, payload) if known else None
+    if known and fields and fields.keys() & {"event_id", "bet_id"}:
+        return fields.get("parent_transaction_id") == wanted or _bears(known, payload, wanted) is not None
+    return re.search(rb"(^|[^\w-])" + re.escape(wanted.encode()) + rb"($|[^\w-])", payload) is not None
 
 
 def _bet_id(event: dict[str, Any]) -> str | None:

@@ -23,10 +23,10 @@ from sinks.migrate import load as migrations
 ROUNDS = 5
 SETTLE = 60.0
 """Seconds for the merges behind the first fill."""
-LIVE = 960_000
-"""Events that are inserted last, eight minutes of them, at most a tenth of all. Bets and sessions of before stand in one
-part then, as they do where events come at the rate of ``data.RATE``: what is older than four minutes is merged as a
-whole, and the outcome again four minutes later (migration 0024). A fill is some twenty times as fast, so that four minutes by the clock would be most of it."""
+LIVE = 1_200_000
+"""Events that are inserted last, ten minutes of them, at most a tenth of all. Bets and sessions of before stand in one
+part then, as they do where events come at the rate of ``data.RATE``: what is older than five minutes is merged as a
+whole (migration 0016). A fill is some twenty times as fast, so that five minutes by the clock would be most of it."""
 EACH_ANEW = {"use_query_condition_cache": 0}
 """ClickHouse remembers which granules a condition has left; a query is asked many times here, by an analyst once."""
 SHORTEST = 1.0

@@ -245,6 +245,10 @@ DERIVED = {
     "removed sessions": (
         "sessions", f"DELETE FROM sessions_rows WHERE {SOME}", "sessions with more or fewer events than belong to them",
     ),
+    "doubled sessions": (
+        "sessions", "INSERT INTO sessions_rows SELECT * REPLACE (started_at - 1 AS started_at) FROM sessions_rows",
+        "sessions with more than one row",
+    ),
     "removed assignments": (
         "assignments", f"DELETE FROM assignments_rows WHERE {SOME_EVENTS}",
         MISPLACED,
@@ -315,6 +319,70 @@ def test_a_dead_letter_stands_in_an_events_place_until_it_is_stored(stack: Stack
     assert last["balanced"]
     assert last["dead_letters"] == found["dead_letters"]
     assert last["later_stages"] == {"pairing": 1}
+
+
+def lettered(stack: Stack, stage: str, found: dict[str, Any], value: bytes = b"x") -> None:
+    """A dead letter of the event in a row of `events`."""
+    record = Record(INGEST_EVENTS.name, found["ingest_partition"], found["ingest_offset"], 1, None, value)
+    key, letter = dead_letter(stage, record, found["ingest_log"], ValueError("x"))
+    before = stack.warehouse.value("SELECT count() FROM dead_letters")
+    produce_records(stack.kafka, [(DEAD_LETTERS.name, 0, key, letter, [])])
+    until(lambda: stack.warehouse.value("SELECT count() FROM dead_letters") == before + 1, 60)
+
+
+def test_a_letter_explains_what_is_missing_of_its_event_and_nothing_else(stack: Stack) -> None:
+    bets = [event(event_name="bet", transaction_id=f"why-{n}", dedup=f"why-{n}", amount=5) for n in (1, 2)]
+    stack.pipeline.ingest(bets)
+    stack.settled()
+    find = "SELECT ingest_log, ingest_partition, ingest_offset FROM events WHERE transaction_id = 'why-1'"
+    (row,) = stack.warehouse.rows(find)
+    with stack.restored(["bets"]):
+        stack.warehouse.client.command("DELETE FROM bets_rows WHERE bet_id = 'why-1'")
+        assert not stack.audit(30)["balanced"]
+        lettered(stack, "sessions", row)
+        assert not stack.audit(30)["balanced"]
+        lettered(stack, "sink.bets", row)
+        found = stack.audit(30)
+        assert (found["balanced"], found["derived"]) == (True, {})
+        stack.warehouse.client.command("DELETE FROM bets_rows WHERE bet_id = 'why-2'")
+        found = stack.audit(30)
+        assert (found["balanced"], sum(found["derived"].values())) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("bet", {"amount": 5}), ("signup", {"click_id": "kept-out"}), ("click", {"click_id": "kept-out"})],
+)
+def test_an_event_that_the_table_refuses_balances(stack: Stack, name: str, more: dict[str, Any]) -> None:
+    """What its agents made of it is there, and its letter says why the event is not."""
+    stack.settled()
+    refused = event(event_name=name, transaction_id=f"out-{name}", dedup=f"out-{name}", properties="[]", **more)
+    kept = event(event_name="signup", click_id="kept-out", dedup=f"in-{name}", transaction_id=f"in-{name}")
+    before = stack.audit(30)
+    stack.pipeline.ingest([refused, kept])
+    found = stack.settled()
+    assert found["dead_letters"] == before["dead_letters"] + 1
+    if name == "bet":
+        assert stack.warehouse.value("SELECT count() FROM bets WHERE bet_id = 'out-bet'") == 1
+
+
+def test_trace_shows_no_letter_of_another_event(stack: Stack) -> None:
+    other = event(event_name="bet", transaction_id="mine-10", currency="SEK", dedup="mine-10", amount=5)
+    mine = event(event_name="bet", transaction_id="mine-1", dedup="mine-1", amount=5)
+    stack.pipeline.ingest([mine, other])
+    stack.settled()
+    find = "SELECT ingest_log, ingest_partition, ingest_offset FROM events WHERE transaction_id = 'mine-10'"
+    (row,) = stack.warehouse.rows(find)
+    lettered(stack, "pairing", row, EVENT.encode(other))
+    for wanted, stages in (
+        ("mine-1", ["events", "bets"]),
+        ("mine-10", ["events", "bets", "dead_letters"]),
+        ("SEK", []),
+        ("mine", []),
+        (uuid_text(other["event_id"]).upper(), ["events", "bets", "dead_letters"]),
+    ):
+        steps = stack.command("trace", wanted, "--json")[1]["steps"]
+        assert [step["stage"] for step in steps if step["stage"] != "sessions"] == stages, wanted
 
 
 def test_trace_tells_every_stage(stack: Stack) -> None:
