@@ -76,6 +76,17 @@ def as_json(balance: Balance) -> dict[str, Any]:
     found: dict[str, Any] = {"balanced": balance.balanced}
     found |= {name: getattr(balance, name) for name in NUMBERS}
     found |= {"later_stages": balance.later, "derived": balance.derived}
+    found["accepted_losses"] = balance.accepted_losses
+    found["losses"] = [
+        {
+            "reader": loss.reader,
+            "topic": loss.topic,
+            "partition": loss.partition,
+            "from": loss.start,
+            "to": loss.end - 1,
+        }
+        for loss in balance.losses
+    ]
     found["differences"] = [
         {"what": d.what, "partition": d.partition, "from": d.start, "to": d.end, "stage": d.stage}
         for d in balance.differences
@@ -86,6 +97,12 @@ def as_json(balance: Balance) -> dict[str, Any]:
 def _show(balance: Balance) -> None:
     for name in NUMBERS:
         print(f"{name.replace('_', ' '):<13}{getattr(balance, name):>14,}")
+    if balance.losses:
+        print(f"{'lost, accepted':<14}{balance.accepted_losses:>13,}")
+    for loss in balance.losses[:SHOWN]:
+        print(loss.line())
+    if len(balance.losses) > SHOWN:
+        print(f"... and {len(balance.losses) - SHOWN:,} accepted losses more: --json")
     for stage, letters in sorted(balance.later.items()):
         print(f"dead letters of the later stage {stage}: {letters:,}")
     for question, count in (balance.derived or {}).items():

@@ -24,6 +24,7 @@ from runtime.changelog import ChangelogError
 from runtime.ending import cancelled
 from runtime.kafka import RETRIABLE, LogReader
 from runtime.ledger import Ledger
+from runtime.losses import NowhereToRecord, none_accepted
 from runtime.partition import PartitionState, Place
 from runtime.producer import Outbox, Outlet, SendFailed
 from runtime.step import Gap, Result, Stepper, TooManyLetters
@@ -81,8 +82,9 @@ class Tools:
     preload: Preload | None = None
     rebuild: str | None = None
     """An agent whose changelog is gone, and whose state a person wants computed again."""
-    accepted_loss: tuple[int, int] | None = None
-    """Offsets (from, to) of a deleted log that a person has accepted to lose."""
+    accepts: Callable[[str, str, int, int, int], Awaitable[bool]] = none_accepted
+    """Whether a person has accepted that an agent loses offsets of a deleted log, which is recorded by then: agent,
+    topic, partition, first offset, the one behind the last."""
 
 
 class Lane:
@@ -177,7 +179,7 @@ class Lane:
                 backoff = 0.1
             except Gap as gap:
                 self._gap = gap
-            except (TooManyLetters, StateInUse, ChangelogError) as error:
+            except (TooManyLetters, StateInUse, ChangelogError, NowhereToRecord) as error:
                 raise Fatal(str(error)) from error
             except (asyncio.CancelledError, *PASSING) as error:
                 if isinstance(error, asyncio.CancelledError) and cancelled():
@@ -275,7 +277,8 @@ class Lane:
             raise Behind(f"{self.tp.topic}-{self.tp.partition} ends at {end}, and {expected - 1} is applied")
         if expected < begin:
             # An agent that has applied nothing begins where the log does. For any other this is a loss.
-            if expected > 0 and self._tools.accepted_loss != (expected, begin):
+            lost = (self.agent.name, self.tp.topic, self.tp.partition, expected, begin)
+            if expected > 0 and not await self._tools.accepts(*lost):
                 raise Fatal(
                     f"{self.tp.topic}-{self.tp.partition} begins at {begin}, and {self.agent.name} has read it only to "
                     f"{expected}: go on with --accept-loss {expected}-{begin}, which is recorded for the audit"

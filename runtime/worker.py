@@ -15,6 +15,7 @@ from runtime.epochs import Epochs
 from runtime.kafka import Log, LogReader
 from runtime.lane import Fatal, Lane, Preload, Tools
 from runtime.ledger import Ledger
+from runtime.losses import Acceptance
 from runtime.partition import Place
 from runtime.producer import Outlet
 from runtime.schemas_topic import follow, publish
@@ -65,7 +66,7 @@ class Worker:
             flowing=self.app.flowing,
             preload=preload,
             rebuild=settings.rebuild,
-            accepted_loss=settings.accept_loss,
+            accepts=Acceptance(settings.accept_loss, self._outlet, self._kafka).covers,
         )
 
     async def connect(self) -> None:

@@ -13,6 +13,7 @@ from schemas.registry import (
     EPOCH,
     EVENT,
     FORGOTTEN,
+    LOSS,
     REGISTERED_EVENT,
     REJECTION,
     REPEAT,
@@ -93,6 +94,10 @@ CONTROL_FORGOTTEN = Topic(
     "control.forgotten", FORGOTTEN, "persons who were erased, by digest", None, compacted=True, single=True
 )
 
+CONTROL_LOSSES = Topic(
+    "control.losses", LOSS, "what a person accepted to lose of a log", None, compacted=True, single=True
+)
+
 
 def _rows(kind: RecordType) -> Topic:
     source = kind.latest.source
@@ -105,7 +110,7 @@ BETS, SESSIONS = ROWS["bets"], ROWS["sessions"]
 
 TOPICS = (
     INGEST_EVENTS, EVENTS, WAGERS, TOUCHES, *ROWS.values(), DUPLICATES, CONFLICTS, REJECTIONS, DEAD_LETTERS,
-    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS, CONTROL_EPOCHS, CONTROL_FORGOTTEN,
+    CONTROL_KEYS, CONTROL_REGISTRY, CONTROL_SCHEMAS, CONTROL_EPOCHS, CONTROL_FORGOTTEN, CONTROL_LOSSES,
 )  # fmt: skip
 INPUTS = tuple(topic for topic in TOPICS if topic.name in {made.source for made in TOPICS})
 """The topics that agents read."""

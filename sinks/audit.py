@@ -1,5 +1,6 @@
 """The balance: each offset of ingest.events is exactly one of stored, duplicate, conflict, or a dead letter.
 
+Offsets that a person accepted to lose (--accept-loss) are counted apart, and are not missing (sinks/accepted.py).
 Replays of dead letters stand in ingest.events too, and were accepted at the offset of their letter: they do not count.
 
 Set-based, with one bitmap of offsets per partition and table, so that millions of events take seconds. What was
@@ -13,6 +14,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from runtime.losses import Loss
 from schemas.topics import INGEST_EVENTS
 from sinks.spacers import LOG
 
@@ -63,7 +65,16 @@ FROM
 """  # noqa: S608 - made of constants
 _MISSING = f"""
 WITH (SELECT groupBitmapState(o) FROM ({_ROWS}) WHERE p = {{partition:UInt32}}) AS found
-SELECT number FROM numbers({{end:UInt64}}) WHERE NOT bitmapContains(found, number) ORDER BY number LIMIT {MOST}
+SELECT number FROM numbers({{end:UInt64}})
+WHERE NOT bitmapContains(found, number)
+    AND NOT arrayExists(
+        (start, stop) -> number >= start AND number < stop, {{starts:Array(UInt64)}}, {{stops:Array(UInt64)}}
+    )
+ORDER BY number LIMIT {MOST}
+"""  # noqa: S608 - made of constants
+_COVERED = f"""
+SELECT uniqExact(o) AS covered FROM ({_ROWS})
+WHERE p = {{partition:UInt32}} AND o >= {{start:UInt64}} AND o < {{end:UInt64}}
 """  # noqa: S608 - made of constants
 _REPEATED = f"""
 SELECT p, o FROM ({_ROWS}) WHERE kind < 4 GROUP BY p, o, kind HAVING count() > 1 ORDER BY p, o LIMIT {MOST}
@@ -107,12 +118,16 @@ class Balance:
     duplicates: int = 0
     conflicts: int = 0
     dead_letters: int = 0
+    accepted_losses: int = 0
+    """Offsets that nothing accounts for, deleted before dedup had read them, which a person accepted; not missing."""
     missing: int = 0
     doubled: int = 0
     altered: int = 0
     beyond: int = 0
     """Rows at offsets that the log has never had."""
     differences: list[Difference] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    """Every accepted loss, of other readers and other topics too."""
     later: dict[str, int] = field(default_factory=dict)
     """Dead letters of later stages, but those replayed, by stage: what follows from their events is not there."""
 
@@ -153,9 +168,16 @@ class Auditor:
         found.later = {row["stage"]: row["letters"] for row in self._rows(_LATER)}
         return found
 
-    def missing(self, partition: int, end: int) -> list[int]:
-        """The first offsets before ``end`` that nothing accounts for."""
-        return [row["number"] for row in self._rows(_MISSING, partition=partition, end=end)]
+    def missing(self, partition: int, end: int, accepted: Sequence[tuple[int, int]] = ()) -> list[int]:
+        """The first offsets before ``end`` that nothing accounts for, without those ``accepted`` (from, to before)."""
+        starts, stops = [start for start, _ in accepted], [stop for _, stop in accepted]
+        rows = self._rows(_MISSING, partition=partition, end=end, starts=starts, stops=stops)
+        return [row["number"] for row in rows]
+
+    def uncovered(self, partition: int, start: int, end: int) -> int:
+        """How many offsets from ``start`` to before ``end`` nothing accounts for."""
+        (row,) = self._rows(_COVERED, partition=partition, start=start, end=end)
+        return end - start - int(row["covered"])
 
     def repeated(self) -> Iterator[Difference]:
         """Offsets with several rows in one table: their keys differ where they must not."""

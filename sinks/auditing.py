@@ -10,17 +10,19 @@ Errors: KafkaError, TableError, OSError; ClickHouse's.
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
 
 from runtime.forgotten import Forgotten
 from runtime.kafka import Log, LogReader
+from runtime.losses import Losses
 from runtime.positions import Offsets, Positions
 from runtime.schemas_topic import follow
 from runtime.settings import Settings
 from runtime.worker import GROUP as WORKER
 from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
+from sinks.accepted import Spans, accept, concerning, suspicion
 from sinks.audit import Auditor, Balance, Difference, ranges
 from sinks.deep import differing
 from sinks.derived import compare
@@ -43,6 +45,8 @@ class Progress:
     """Offset that dedup has come to in each partition of ingest.events."""
     behind: int
     """Records between dedup and the tables."""
+    suspicion: str = ""
+    """What else may be why an event is lost (sinks/accepted.py)."""
 
     def is_past(self, ends: dict[int, int]) -> bool:
         """Whether everything before ``ends`` has gone through every stage that leads to the balance."""
@@ -55,7 +59,7 @@ class Progress:
             return f"waits for dedup, which has come to {read}"
         if self.behind:
             return f"between dedup and the tables: {self.behind} records wait for the sink"
-        return "lost: dedup has handled it, and no table holds it"
+        return f"lost: dedup has handled it, and no table holds it{self.suspicion}"
 
 
 class Audit:
@@ -65,6 +69,7 @@ class Audit:
         self._client, self._bootstrap = client, settings.kafka_address()
         self._positions = Positions(settings.kafka_address())
         self._kafka = LogReader(settings.kafka_address())
+        self._losses = Losses(settings.kafka_address())
 
     async def run(self, wait: float, deep: bool = False) -> Balance:
         """The balance of what was accepted up to now, taken again for up to ``wait`` seconds while it does not fit.
@@ -75,15 +80,19 @@ class Audit:
         log = (await self._kafka.logs([INGEST_EVENTS.name]))[INGEST_EVENTS.name]
         auditor = Auditor(self._client, log.number)
         ends = await self._ends()
+        await self._losses.start(self._kafka)
         while True:
             progress = await self._progress()
             balance = await asyncio.to_thread(auditor.balance, ends)
+            losses = concerning(await self._losses.read(READ_LIMIT), log.number)
+            accepted = await asyncio.to_thread(accept, auditor, balance, losses, ends)
             if balance.offsets_balance or progress.is_past(ends) or time.monotonic() > until:
                 break
             await asyncio.sleep(POLL)
         beyond = await asyncio.to_thread(auditor.beyond, ends)
         _judge_beyond(balance, beyond, await self._ends())
-        missing = await self._missing(auditor, balance, ends) if balance.missing else {}
+        missing = await self._missing(auditor, balance, ends, accepted) if balance.missing else {}
+        progress = replace(progress, suspicion=suspicion(losses))
         await asyncio.to_thread(explain, auditor, balance, missing, progress)
         balance.derived = await self._derived(until)
         if deep:
@@ -93,9 +102,14 @@ class Audit:
             balance.altered += sum((each.partition, each.start) not in known for each in found)
         return balance
 
-    async def _missing(self, auditor: Auditor, balance: Balance, ends: dict[int, int]) -> dict[int, list[int]]:
+    async def _missing(
+        self, auditor: Auditor, balance: Balance, ends: dict[int, int], accepted: Spans
+    ) -> dict[int, list[int]]:
         """Offsets that nothing accounts for, by partition; replays among them are taken out of the balance."""
-        found = {partition: await asyncio.to_thread(auditor.missing, partition, end) for partition, end in ends.items()}
+        found = {
+            partition: await asyncio.to_thread(auditor.missing, partition, end, accepted.get(partition, ()))
+            for partition, end in ends.items()
+        }
         replayed = await replays(
             self._bootstrap, {partition: offsets for partition, offsets in found.items() if offsets}
         )
@@ -160,6 +174,7 @@ class Audit:
     async def close(self) -> None:
         """Closes the connections to Kafka."""
         await self._positions.close()
+        await self._losses.stop()
         await self._kafka.stop()
 
 

@@ -22,6 +22,8 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from runtime import metrics
+from runtime.losses import none_accepted
+from runtime.producer import SendFailed
 from runtime.transport import Run
 from schemas.codec import DecodeError
 from schemas.registry import UnknownSchema
@@ -75,7 +77,8 @@ class Tools:
     """Ends the sink."""
     buffer: int
     """Bytes above which a topic is no longer fetched."""
-    accepted_loss: tuple[int, int] | None = None
+    accepts: Callable[[TP, int, int], Awaitable[bool]] = none_accepted
+    """Whether a person has accepted that offsets (from, to before) are lost, which is recorded by then."""
     space: Callable[[Sequence[int]], None] = lambda received: None
     """Puts a spacer among events that were received at these times (sinks/spacers.py)."""
 
@@ -160,16 +163,18 @@ class Lane:
         try:
             begin = (await consumer.earliest_offsets(tp))[tp]
             # A group that has stored nothing begins where the log does. For any other this is a loss.
-            if begin > expected > 0 and self._tools.accepted_loss != (expected, begin):
+            if begin > expected > 0 and not await self._tools.accepts(tp, expected, begin):
                 raise Stop(
                     f"{tp.topic}-{tp.partition} begins at {begin}, and is stored only to {expected}: records were"
-                    f" deleted before they were read. Go on with --accept-loss {expected}-{begin}"
+                    f" deleted before they were read. Go on with --accept-loss {expected}-{begin}, which is recorded"
+                    " for the audit"
                 )
             if turn == self._turn:
                 log.warning("fetches again", extra={"partition": str(tp), "from": max(begin, expected)})
                 self._mended[gap], self._next[tp] = now, max(begin, expected)
                 await consumer.seek_wait({tp: self._next[tp]})
-        except (KafkaError, TimeoutError) as error:  # the partition is another's by now, or the next run asks again
+        except (KafkaError, SendFailed, TimeoutError) as error:
+            # The partition is another's by now, or the next run asks again.
             log.info("was not fetched again", extra={"partition": str(tp), "reason": repr(error)})
             self._mended.pop(gap, None)
 

@@ -12,6 +12,7 @@ from faust.types import TP
 from runtime.app import BatchApp, batch_app, raw_topic
 from runtime.forgotten import Forgotten
 from runtime.kafka import LogReader
+from runtime.losses import SINK, Acceptance, NowhereToRecord
 from runtime.positions import Positions
 from runtime.producer import Outlet
 from runtime.schemas_topic import follow, publish
@@ -46,6 +47,7 @@ class Sink:
         self.app: BatchApp = batch_app(group, settings, FETCHING)
         self._outlet = Outlet(settings.kafka_address(), settings.produce_timeout)
         self._kafka = LogReader(settings.kafka_address())
+        self._acceptance = Acceptance(settings.accept_loss, self._outlet, self._kafka)
         self._schemas = follow(settings.kafka_address())
         self._forgotten = Forgotten(settings.kafka_address())
         self._client: Client | None = None
@@ -87,7 +89,7 @@ class Sink:
             amend=self._amend,
             fail=self._fail,
             buffer=settings.sink_buffer,
-            accepted_loss=settings.accept_loss,
+            accepts=self._accepts,
             space=partial(put, self._client),
         )
         self.lanes = [Lane(feed, tools) for feed in found]
@@ -146,6 +148,12 @@ class Sink:
     async def _bury(self, rows: Sequence[tuple[BadRow, TP]]) -> None:
         assert self._burial is not None
         await self._burial.bury(rows)
+
+    async def _accepts(self, tp: TP, start: int, end: int) -> bool:
+        try:
+            return await self._acceptance.covers(SINK, tp.topic, tp.partition, start, end)
+        except NowhereToRecord as error:
+            raise Stop(str(error)) from error
 
     async def _learn(self) -> None:
         await self._schemas.refresh(self._settings.produce_timeout)

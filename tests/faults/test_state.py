@@ -14,10 +14,11 @@ from embedded.place import free_port
 from runtime.agent import Record
 from runtime.origin import HEADER, ingest_coordinates
 from schemas.keys import partition_of
-from schemas.topics import EVENTS, INGEST_EVENTS, changelog
+from schemas.registry import LOSS
+from schemas.topics import CONTROL_LOSSES, EVENTS, INGEST_EVENTS, changelog
 from tests import servers
 from tests.events import event, record_key
-from tests.kafka import create_topics, run
+from tests.kafka import create_topics, read_all, run
 from tests.property.test_agents import check
 from tests.sinks import until
 from tests.workers import Pipeline, Worker
@@ -157,6 +158,9 @@ def test_input_deleted_before_it_was_read_stops_it_until_a_person_accepts(
     kept = {place for _, partition, place in map(origin, pipeline.records(EVENTS)) if partition == 0}
     assert kept.isdisjoint(range(read, cut))
     assert max(kept, default=0) >= cut, "nothing was read behind the loss"
+    (lost,) = (LOSS.decode(record.value) for record in read_all(kafka, CONTROL_LOSSES.name))
+    assert (lost["reader"], lost["topic"], lost["partition"]) == ("dedup", INGEST_EVENTS.name, 0)
+    assert (lost["from"], lost["to"]) == (read, cut)
 
 
 def origin(record: Record) -> tuple[int, int, int]:

@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from runtime.agent import Record
 from runtime.letters import dead_letter
 from runtime.settings import load
 from schemas import money
-from schemas.keys import uuid7_bytes, uuid_text
+from schemas.keys import partition_of, uuid7_bytes, uuid_text
 from schemas.registry import EVENT, REJECTION
-from schemas.topics import DEAD_LETTERS, INGEST_EVENTS, REJECTIONS
+from schemas.topics import CONTROL_LOSSES, DEAD_LETTERS, INGEST_EVENTS, REJECTIONS
 from sinks.audit import CHECKED
 from sinks.derived import MISPLACED
 from tests import servers
-from tests.events import event
-from tests.kafka import produce_records
+from tests.events import event, record_key
+from tests.kafka import create_topics, delete_records, produce_records, run
 from tests.sinks import FailingClickHouse, SinkProcess, Warehouse, until
 from tests.traffic import traffic
+from tests.whole import whole
 from tests.workers import Pipeline, Worker
 
 
@@ -460,3 +462,48 @@ def test_an_idempotency_key_is_found(stack: Stack) -> None:
     assert [step["stage"] for step in found["steps"]] == ["dead_letters"]
     assert "stopped at sink.events (waiting)" in found["steps"][0]["what"]
     assert EVENT.latest.number >= 1
+
+
+async def remove(kafka: str, topic: str) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await client.start()
+    try:
+        await client.delete_topics([topic])
+    finally:
+        await client.close()
+
+
+def test_an_accepted_loss_is_told_and_balances(tmp_path: Path) -> None:
+    """What nobody accepted stays missing. With a former release's topics nothing is stepped over."""
+    with whole(tmp_path) as stack:
+        events = [event(nth=n, dedup=n, player_id=f"p{n % 5}") for n in range(60)]
+        stack.pipeline.ingest(events[:30])
+        run(lambda: remove(stack.kafka, CONTROL_LOSSES.name))
+        assert stack.audit()["ingested"] == 30
+        assert stack.worker.stop() == 0
+        read, cut = (sum(partition_of(record_key(each), 2) == 0 for each in events[:count]) for count in (30, 50))
+        assert read < cut
+        stack.pipeline.ingest(events[30:])
+        delete_records(stack.kafka, INGEST_EVENTS.name, 0, cut)
+        worker = Worker(stack.kafka, tmp_path, accept_loss=f"{read}-{cut}").start()
+        until(lambda: not worker.alive, 60, [worker.log])
+        assert (
+            "no topic control.losses, where an accepted loss is recorded: run `sluice topics`" in worker.log.read_text()
+        )
+        create_topics(stack.kafka, [CONTROL_LOSSES.name], 1, cleanup_policy="compact")
+        worker.start()
+        try:
+            found = stack.audit()
+            numbers = (found["ingested"], found["stored"], found["missing"], found["accepted_losses"])
+            assert numbers == (60, 60 - (cut - read), 0, cut - read), worker.log.read_text()[-2000:]
+            one = {"reader": "dedup", "topic": INGEST_EVENTS.name, "partition": 0, "from": read, "to": cut - 1}
+            assert (found["losses"], found["differences"]) == ([one], [])
+            code, _, printed = stack.sluice("audit")
+            assert code == 0
+            assert f"accepted ingest.events-0@{read}-{cut - 1}  lost: deleted before dedup" in printed
+            stack.warehouse.client.command("DELETE FROM events_rows WHERE ingest_partition = 0 AND ingest_offset = 0")
+            code, found, _ = stack.sluice("audit", "--json")
+            assert (code, found["missing"], found["accepted_losses"]) == (1, 1, cut - read)
+            assert [(each["what"], each["from"], each["to"]) for each in found["differences"]] == [("missing", 0, 0)]
+        finally:
+            worker.stop()

@@ -12,8 +12,8 @@ import pytest
 from runtime.letters import replay_header
 from runtime.origin import CAUSE, HEADER, place, source
 from runtime.settings import load
-from schemas.registry import BET, DEAD_LETTER, EVENT
-from schemas.topics import BETS, DEAD_LETTERS, EVENTS
+from schemas.registry import BET, DEAD_LETTER, EVENT, LOSS
+from schemas.topics import BETS, CONTROL_LOSSES, DEAD_LETTERS, EVENTS
 from tests import servers
 from tests.events import T0, event
 from tests.kafka import produce_records, read_all
@@ -308,6 +308,8 @@ def test_a_lost_log_stops_it_unless_the_loss_is_accepted(
         third = SinkProcess(address, clickhouse.address, tmp_path, 2, accept_loss="10-15").start()
         until(stored(warehouse, records[15:]), 60, [third.log])
         assert third.stop() == 0
+        (lost,) = (LOSS.decode(record.value) for record in read_all(address, CONTROL_LOSSES.name))
+        assert (lost["reader"], lost["topic"], lost["from"], lost["to"]) == ("sink", EVENTS.name, 10, 15)
 
 
 def test_two_sinks_do_not_stand_in_one_slot(

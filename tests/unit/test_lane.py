@@ -9,6 +9,7 @@ from faust.types import TP
 from runtime import lane as module
 from runtime.agent import Agent
 from runtime.lane import Lane
+from runtime.producer import SendFailed
 from runtime.step import Gap
 from schemas.topics import WAGERS
 
@@ -82,6 +83,50 @@ def test_a_pause_that_loses_its_patience(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.sleep(0.05)
         assert (each.running, each.most) == (1, 1)
         await each.pause()
+
+    asyncio.run(run())
+
+
+class Deleted(Tools):
+    """Over a log of which 3 and 4 are deleted, and a person has accepted that; it is recorded at the second try."""
+
+    preload = rebuild = None
+
+    def __init__(self) -> None:
+        self.kafka = self.ledger = self  # type: ignore[assignment]
+        self.asked: list[tuple[Any, ...]] = []
+        self.sought: list[int] = []
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 5, 9
+
+    async def accepts(self, *lost: Any) -> bool:
+        self.asked.append(lost)
+        if len(self.asked) == 1:
+            raise SendFailed("no producer")
+        return True
+
+    def release(self, *_: Any) -> None: ...
+
+    async def seek(self, tp: TP, offset: int) -> None:
+        self.sought.append(offset)
+
+
+def test_an_accepted_loss_is_recorded_before_it_is_stepped_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        each, tools, marked = lane(), Deleted(), []
+
+        async def mark(applied: int) -> None:
+            marked.append(applied)
+
+        each._tools = tools  # type: ignore[assignment]
+        monkeypatch.setattr(each, "_mark", mark)
+        with pytest.raises(SendFailed):
+            await each._seek(Gap(3, 5))
+        assert (marked, tools.sought) == ([], [])
+        await each._seek(Gap(3, 5))
+        assert (marked, tools.sought) == ([4], [5])
+        assert tools.asked == [("any", "wagers", 0, 3, 5)] * 2
 
     asyncio.run(run())
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from runtime.agent import Record
+from runtime.producer import SendFailed
 from schemas.codec import DecodeError
 from schemas.topics import EVENTS
 from sinks import lane as module
@@ -205,8 +206,14 @@ async def arrives(lane: Lane, *offsets: int) -> None:
         await lane.mend(gap)
 
 
-def lane_over(log: Log, accepted_loss: tuple[int, int] | None = None) -> Lane:
+def lane_over(log: Log, accepted_loss: tuple[int, int] | None = None, fails: list[Exception] | None = None) -> Lane:
     anything: Any = None
+
+    async def accepts(tp: TP, start: int, end: int) -> bool:
+        if fails:
+            raise fails.pop()
+        return (start, end) == accepted_loss
+
     feed: Any = Topic()
     return Lane(
         feed,
@@ -221,7 +228,7 @@ def lane_over(log: Log, accepted_loss: tuple[int, int] | None = None) -> Lane:
             anything,
             anything,
             10**6,
-            accepted_loss,
+            accepts,
         ),
     )
 
@@ -266,6 +273,18 @@ def test_what_the_log_no_longer_has_is_a_loss_that_is_accepted_by_name() -> None
         await arrives(lane, 5, 6)
         await arrives(lane, 4, 5, 6)
         assert (log.sought, lane._rows) == ([4], 3)
+
+    asyncio.run(run())
+
+
+def test_a_loss_that_cannot_be_recorded_is_not_stepped_over() -> None:
+    async def run() -> None:
+        log = Log(4, 2)
+        lane = lane_over(log, (2, 4), [SendFailed("no producer")])
+        await arrives(lane, 5, 6)
+        assert log.sought == []
+        await arrives(lane, 7, 8)
+        assert log.sought == [4]
 
     asyncio.run(run())
 
