@@ -6,7 +6,7 @@ Seeds are fixed, and named when one fails: `pytest tests/integration/test_views.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ from schemas.registry import DEAD_LETTER, EVENT, REJECTION
 from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, REJECTIONS, ROWS
 from tests import oracle, report
 from tests.events import T0
+from tests.events import event as an_event
 from tests.sinks import Warehouse, warehouse
 from tests.traffic import GAP, LATENESS, TOUCH_WINDOW, WINDOW, letters, processed, rejections, traffic
 
@@ -250,6 +251,42 @@ def test_session_results(world: World) -> None:
 def test_funnel_daily(world: World) -> None:
     found = keyed(world.warehouse.rows("SELECT * FROM funnel_daily"), "day", "tenant", "campaign")
     assert_rows(found, report.funnel_daily(world.events))
+
+
+def test_days_are_right_as_far_back_as_times_are_accepted(clickhouse: str, namespace: str) -> None:
+    """From the gateway's earliest time on, over 1970-01-01, at which the type Date begins."""
+    named: list[dict[str, Any]] = []
+    days = [date(1900, 1, 1), date(1950, 6, 30), date(1969, 12, 29), date(1969, 12, 31), date(1970, 1, 1)]
+    days.append(report.day(T0))
+    for nth, day in enumerate(days):
+        first = T0 if day == report.day(T0) else ms(datetime.combine(day, time.min)) or 0
+        sent = {"player_id": "p1", "currency": "USD", "campaign": f"c{nth}", "dedup": None}
+        bets: list[dict[str, Any]] = [
+            {"event_name": "bet", "amount": 5, "transaction_id": f"open{nth}"},
+            {"event_name": "bet", "amount": 5, "transaction_id": f"b{nth}"},
+            {"event_name": "win", "amount": 7, "transaction_id": f"w{nth}", "parent_transaction_id": f"b{nth}"},
+        ]
+        others: list[dict[str, Any]] = [
+            {"event_name": name} for name in ("impression", "click", "conversion", "signup")
+        ]
+        others += [{"event_name": name, "amount": 3, "player_id": f"p{nth}"} for name in ("deposit", "withdraw")]
+        last = first + 24 * HOUR - 1 - first % (24 * HOUR)
+        for at, given in [(last if each["event_name"] == "win" else first, each) for each in bets + others]:
+            named.append(an_event(nth=len(named), event_time=at, **sent | given))
+    rng = random.Random(0)
+    with warehouse(clickhouse, namespace) as found:
+        run = processed(named, rng)
+        for topic in (EVENTS, *ROWS.values()):
+            store(found, run.records(topic), rng)
+        world = World(run, found, [], [])
+        assert len(world.events) == len(named)
+        for test in (test_ggr_daily, test_player_daily, test_funnel_daily):
+            test(world)
+        for view in ("ggr_daily", "player_daily", "funnel_daily"):
+            sql = f"SELECT DISTINCT day FROM {view} WHERE day >= '1900-01-01' ORDER BY day"
+            assert [row["day"] for row in found.rows(sql)] == days, view
+            sql = f"SELECT DISTINCT day FROM {view} WHERE day = toDate('1970-01-01') OR day < '1950-06-30' ORDER BY day"
+            assert [row["day"] for row in found.rows(sql)] == [days[0], days[4]], view
 
 
 def test_data_quality(world: World) -> None:

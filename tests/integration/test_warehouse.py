@@ -124,6 +124,8 @@ def test_types_are_as_promised(columns: dict[str, Any]) -> None:
                 assert "DateTime64(3, 'UTC')" in kind, (view, name, kind)
             if name.endswith("_seconds") or name in ("rtp", "hold"):
                 assert "Float64" in kind, (view, name, kind)
+            if name == "day":
+                assert kind == "Date32", (view, name, kind)
     assert columns["bets"]["anomalies"][0] == "Array(String)"
     assert columns["events"]["event_id"][0] == "UUID"
     assert columns["events"]["payload"][0] == "String"
