@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cli.arguments import positive, some
 from cli.lettertext import lines, shown, summary
 from cli.redelivery import Outcome, Redelivery
 from cli.topics import unreachable
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | replay | discard")
     listing = actions.add_parser("list", help="which letters there are")
     _add_filters(listing)
-    listing.add_argument("--limit", type=int, default=100, metavar="N", help="show so many (default: 100)")
+    listing.add_argument("--limit", type=positive, default=100, metavar="N", help="show so many (default: 100)")
     one = actions.add_parser("show", help="one letter with its record")
     one.add_argument("id", type=UUID, help="letter_id")
     again = actions.add_parser("replay", help="appends the records again, for the stage that failed")
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (again, never):
         _add_filters(action)
         action.add_argument("--all", action="store_true", help="every letter, where no filter is given")
-        action.add_argument("--limit", type=int, default=MOST, metavar="N", help="take at most so many")
+        action.add_argument("--limit", type=positive, default=MOST, metavar="N", help="take at most so many")
         action.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
         action.add_argument("--reason", default="", help="why; recorded with the letters")
         action.add_argument("--by", default=None, help="who decides (default: the account on this machine)")
@@ -59,10 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", type=UUID, action="append", dest="ids", default=[], help="letter_id; may be repeated")
-    parser.add_argument("--stage", help="agent's name, or sink.<table>")
-    parser.add_argument("--topic", help="topic of the records")
-    parser.add_argument("--tenant", help="workspace")
-    parser.add_argument("--error", metavar="TEXT", help="a part of the error")
+    parser.add_argument("--stage", type=some, help="agent's name, or sink.<table>")
+    parser.add_argument("--topic", type=some, help="topic of the records")
+    parser.add_argument("--tenant", help="workspace; empty: not known")
+    parser.add_argument("--error", type=some, metavar="TEXT", help="a part of the error")
     parser.add_argument("--since", type=_time, metavar="TIME", help="stored at this ISO 8601 time (UTC) or later")
     parser.add_argument("--until", type=_time, metavar="TIME", help="stored before this time")
     parser.add_argument("--fate", choices=FATES, help="what became of them")
@@ -129,47 +130,56 @@ def _replay(
     by: str | None, force: bool,
 ) -> int:  # fmt: skip
     letters = Letters(client)
-    ids = _chosen(letters, wanted, limit)
+    ids, refused = _chosen(letters, wanted, limit)
     redelivery = Redelivery(settings, letters, by or _account(), reason)
     most = MOST if force else settings.letter_attempts
     outcome = asyncio.run(redelivery.run(ids, most, dry_run, _progress(len(ids))))
-    if json:
-        _print(_as_json(outcome, dry_run))
-    else:
-        for letter, why in outcome.refused.items():
-            print(f"{letter} is not replayed: {why}")
-        print(f"{len(outcome.replayed):,} letters {'would be ' if dry_run else ''}replayed")
-    return int(bool(outcome.refused))
-
-
-def _as_json(outcome: Outcome, dry_run: bool) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "replayed": len(outcome.replayed),
-        "refused": len(outcome.refused),
-        "letters": outcome.replayed,
-        "reasons": {str(letter): why for letter, why in outcome.refused.items()},
-    }
+    return _done("replayed", Outcome(outcome.replayed, refused | outcome.refused), dry_run, json)
 
 
 def _discard(
     _: Settings, client: Client, wanted: Filter, json: bool, limit: int, dry_run: bool, reason: str, by: str | None
 ) -> int:
     letters = Letters(client)
-    ids = _chosen(letters, wanted, limit)
+    ids, refused = _chosen(letters, wanted, limit)
     if not dry_run:
         letters.discard(ids, by or _account(), reason)
+    return _done("discarded", Outcome(ids, refused), dry_run, json)
+
+
+def _done(what: str, outcome: Outcome, dry_run: bool, json: bool) -> int:
+    """Says what became of the letters; the exit code."""
+    done, refused = outcome.replayed, outcome.refused
     if json:
-        _print({"dry_run": dry_run, "discarded": len(ids), "letters": ids})
+        reasons = {str(letter): why for letter, why in refused.items()}
+        counts = {what: len(done), "refused": len(refused)}
+        _print({"dry_run": dry_run, **counts, "letters": done, "reasons": reasons})
     else:
-        print(f"{len(ids):,} letters {'would be ' if dry_run else ''}discarded")
-    return 0
+        for letter, why in refused.items():
+            print(f"{letter} is not {what}: {why}")
+        print(f"{len(done):,} letters {'would be ' if dry_run else ''}{what}")
+    return int(bool(refused))
 
 
-def _chosen(letters: Letters, wanted: Filter, limit: int) -> list[UUID]:
-    """The letters meant: those that wait, unless a fate is named."""
+def _chosen(letters: Letters, wanted: Filter, limit: int) -> tuple[list[UUID], dict[UUID, str]]:
+    """The letters meant: those that wait, unless a fate is named. And why others, named by their ids, are not."""
     chosen = Filter(**{"fate": WAITING} | wanted.given)
-    return [row["letter_id"] for row in letters.find(chosen, limit)]
+    found = [row["letter_id"] for row in letters.find(chosen, max(limit, len(wanted.ids)))]
+    others = tuple(dict.fromkeys(id for id in wanted.ids if id not in found))
+    rows = {row["letter_id"]: row for row in letters.find(Filter(ids=others), len(others))} if others else {}
+    return found[:limit], {id: _why(rows.get(id), chosen) for id in others}
+
+
+def _why(letter: dict[str, Any] | None, chosen: Filter) -> str:
+    """Why a letter, or an id that none has, is not among those that are meant."""
+    if letter is None:
+        return "no dead letter has the id"
+    if letter["fate"] == chosen.fate:
+        return "another filter does not hold for it"
+    if letter["fate"] == WAITING:
+        return "it waits for a decision"
+    when = letter["decided_at"].isoformat(sep=" ", timespec="seconds")
+    return f"it was {letter['fate']} already, at {when} by {letter['decided_by']}"
 
 
 def _progress(total: int) -> Any:

@@ -21,8 +21,9 @@ from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cli.arguments import seconds, some
 from cli.keys import known
-from cli.topics import unreachable
+from cli.topics import said, unreachable
 from runtime.forgotten import Forgotten, Person, publish
 from runtime.positions import Positions
 from runtime.settings import Settings
@@ -46,7 +47,7 @@ class Report:
 
     dry_run: bool
     pseudonyms: dict[str, str] = field(default_factory=dict)
-    """By workspace."""
+    """By workspace; of a dry run, only of who was forgotten before."""
     rows: dict[str, int] = field(default_factory=dict)
     """Rewritten rows, by table; a row that was stored in several versions counts with each."""
     sinks_know: bool = True
@@ -60,9 +61,9 @@ class Report:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--player", required=True, metavar="ID", help="player_id of the person")
-    parser.add_argument("--tenant", metavar="T", help="in this workspace only (default: in every one)")
-    parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the sinks, seconds (default: 60)")
+    parser.add_argument("--player", required=True, type=some, metavar="ID", help="player_id of the person")
+    parser.add_argument("--tenant", type=some, metavar="T", help="in this workspace only (default: in every one)")
+    parser.add_argument("--wait", type=seconds, default=60.0, metavar="S", help="for the sinks, seconds (default: 60)")
     parser.add_argument("--dry-run", action="store_true", help="say how many rows there are, do nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -74,8 +75,11 @@ def run(
     """Exit code: 0 done, 1 not, or not for certain."""
     try:
         report = asyncio.run(_run(settings, player, tenant, wait, dry_run))
-    except (Unreachable, Refused, TableError) as error:
+    except (Unreachable, Refused) as error:
         print(error, file=sys.stderr)
+        return 1
+    except TableError as error:
+        print(unreadable(error), file=sys.stderr)
         return 1
     except KafkaError as error:
         print(unreachable(settings, error), file=sys.stderr)
@@ -87,6 +91,14 @@ def run(
     return 0 if report.sinks_know else 1
 
 
+def unreadable(error: TableError) -> str:
+    """The sentence for a topic that could not be read in time: a timeout has no text of its own."""
+    text, cause = str(error), error.__cause__
+    return (
+        text if cause is None or str(cause) else f"{text.rstrip()} {said(cause)} (`sluice topics --check` may say why)"
+    )
+
+
 async def _run(settings: Settings, player: str, tenant: str | None, wait: float, dry_run: bool) -> Report:
     client = await asyncio.to_thread(connect, settings)
     forgotten = Forgotten(settings.kafka_address())
@@ -94,9 +106,15 @@ async def _run(settings: Settings, player: str, tenant: str | None, wait: float,
     try:
         await forgotten.table.refresh(READ_LIMIT)
         forgetting = await asyncio.to_thread(Forgetting, client)
-        tenants = [tenant] if tenant else await _tenants(settings, forgetting)
+        tenants = [tenant] if tenant is not None else await _tenants(settings, forgetting)
         persons = {each: forgotten.name(each.encode(), player.encode()) for each in [*tenants, NOBODY]}
-        report = Report(dry_run, {each: person.pseudonym for each, person in persons.items() if each != NOBODY})
+        # A dry run has none for who is not forgotten yet: they are random, and the real run takes others.
+        named = {
+            each: person.pseudonym
+            for each, person in persons.items()
+            if each != NOBODY and (not dry_run or forgotten.find(each.encode(), player.encode()))
+        }
+        report = Report(dry_run, named)
         if not dry_run:
             await _tell(settings, persons.values())
             report.sinks_know = await _wait_for_sinks(settings, wait)

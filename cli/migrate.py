@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from runtime.settings import Settings
 from sinks.clickhouse import Refused, Unreachable, connect
 from sinks.migrate import STEPS, MigrationError, Migrator
@@ -26,6 +28,9 @@ def run(settings: Settings, dry_run: bool = False, allow_destructive: bool = Fal
             migrator.run(allow_destructive, say=print)
     except (Unreachable, Refused, MigrationError, LockLost, LockTimeout) as error:
         print(error, file=sys.stderr)
+        return 1
+    except ClickHouseError as error:  # as of an account that may only read
+        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -9,6 +9,7 @@ Errors: KafkaError, ClickHouse's.
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +44,11 @@ def refusal(letter: dict[str, Any], limit: int) -> str:
     if letter["attempts"] >= limit:
         return f"it has failed again after {letter['attempts']} replays: mend the cause first, or use --force"
     return ""
+
+
+def millis(when: datetime) -> int:
+    """A record's timestamp, which stays what it was; rounded, since a float may fall short of the millisecond."""
+    return round(when.timestamp() * 1000)
 
 
 class Redelivery:
@@ -96,7 +102,7 @@ class Redelivery:
         ingest = None if None in place else place
         identity, stage = letter["letter_id"].bytes, letter["stage"]
         headers = replay_headers(identity, stage, letter["headers"], ingest, letter["attempts"] + 1)
-        stamp = int(letter["timestamp"].timestamp() * 1000)
+        stamp = millis(letter["timestamp"])
         return await producer.send(
             letter["topic"], letter["payload"], letter["key"], letter["partition"], stamp, headers
         )

@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 from aiokafka.errors import KafkaError
 
+from cli.arguments import positive
 from cli.keys import DEMO, borrowed
 from cli.posting import NoGateway, Poster, Reply, Request, address_of
 from cli.topics import unreachable
@@ -52,13 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tries", type=positive, default=10, metavar="N", help="of each request (default: 10)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def positive(text: str) -> int:
-    """For argparse: a whole number from 1."""
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)
 
 
 @dataclass(frozen=True)

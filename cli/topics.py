@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from runtime.settings import Settings
 from runtime.topics import Found, Topics, TopicsRefused
@@ -65,5 +65,12 @@ def as_table(found: list[Found]) -> str:
 
 
 def unreachable(settings: Settings, error: KafkaError) -> str:
-    """The sentence for a Kafka that does not answer."""
-    return f"Kafka at {settings.kafka_address()} does not answer: {error}"
+    """The sentence for a Kafka that does not answer, or not about our topics."""
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return f"Kafka at {settings.kafka_address()} does not have all of our topics: `sluice topics` makes them"
+    return f"Kafka at {settings.kafka_address()} does not answer: {said(error)}"
+
+
+def said(error: BaseException) -> str:
+    """An error's text; some have none, and are told by their name."""
+    return str(error) or repr(error)

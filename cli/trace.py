@@ -12,6 +12,8 @@ import orjson
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cli.arguments import some
+from cli.topics import unreachable
 from runtime.settings import Settings
 from sinks.clickhouse import Refused, Unreachable, connect
 from sinks.trace import Step, Tracer
@@ -19,14 +21,8 @@ from sinks.trace import Step, Tracer
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("id", metavar="ID", type=_id, help="event_id, idempotency key or transaction_id")
+    parser.add_argument("id", metavar="ID", type=some, help="event_id, idempotency key or transaction_id")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _id(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("an id has at least one character")
-    return text
 
 
 def run(settings: Settings, id: str, json: bool = False) -> int:
@@ -37,7 +33,7 @@ def run(settings: Settings, id: str, json: bool = False) -> int:
         print(error, file=sys.stderr)
         return 1
     except KafkaError as error:
-        print(f"Kafka at {settings.kafka_address()} does not answer: {error!r}", file=sys.stderr)
+        print(unreachable(settings, error), file=sys.stderr)
         return 1
     except ClickHouseError as error:
         print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)

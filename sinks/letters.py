@@ -17,7 +17,7 @@ _CONDITIONS = {
     "ids": "letter_id IN {ids:Array(UUID)}",
     "stage": "stage = {stage:String}",
     "topic": "topic = {topic:String}",
-    "tenant": "tenant = {tenant:String}",
+    "tenant": "ifNull(tenant, '') = {tenant:String}",
     "error": "positionCaseInsensitiveUTF8(error, {error:String}) > 0",
     "since": "stored_at >= {since:DateTime64(3, 'UTC')}",
     "until": "stored_at < {until:DateTime64(3, 'UTC')}",
@@ -41,6 +41,7 @@ class Filter:
     stage: str | None = None
     topic: str | None = None
     tenant: str | None = None
+    """Empty: not known."""
     error: str | None = None
     """A part of the error's text, in upper or lower case."""
     since: datetime | None = None
@@ -49,8 +50,8 @@ class Filter:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The conditions by name."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name))}
+        """The conditions by name. An empty text is one: left out, it would widen what is meant to every letter."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in (None, ())}
 
     def sql(self) -> str:
         """The condition, with parameters for the values."""
@@ -98,7 +99,7 @@ class Letters:
             " ORDER BY replayed_at, offset",
             parameters={"id": str(letter)},
         )
-        return [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+        return [dict(zip(found.column_names, map(_utc, row), strict=True)) for row in found.result_rows]
 
     def replayed(self, places: Sequence[tuple[UUID, Place]], by: str, note: str) -> None:
         """Records replays and, with them, the letters' fate."""
@@ -125,7 +126,12 @@ class Letters:
             sql = sql.replace("ORDER BY stored_at, letter_id ", "")
         parameters = {name: _parameter(value) for name, value in wanted.given.items()} | {"most": most}
         found = self._client.query(sql, parameters=parameters, query_formats=formats)
-        return [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+        return [dict(zip(found.column_names, map(_utc, row), strict=True)) for row in found.result_rows]
+
+
+def _utc(value: Any) -> Any:
+    """Times as of UTC: the client's are naive, and would be taken for the zone of this machine."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def _parameter(value: Any) -> Any:

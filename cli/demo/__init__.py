@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 from aiokafka.errors import KafkaError
 
+from cli.arguments import positive
 from cli.demo import vendors
 from cli.demo.books import Books
 from cli.demo.drive import Drive
@@ -28,7 +29,7 @@ from cli.demo.story import Story, cast
 from cli.demo.traffic import Traffic
 from cli.keys import borrowed
 from cli.posting import NoGateway, Poster, Request, address_of
-from cli.send import as_line, positive
+from cli.send import as_line
 from cli.topics import unreachable
 from runtime.settings import Settings
 

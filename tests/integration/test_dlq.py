@@ -131,7 +131,17 @@ def test_a_letter_that_goes_in_circles_is_noticed(stack: Whole) -> None:
     assert stack.dlq("discard", "--error", "DecodeError", "--dry-run")["discarded"] == 1
     assert stack.dlq("discard", "--error", "DecodeError", "--reason", "rubbish")["discarded"] == 1
     stack.letters(0, "--fate", "waiting")
-    assert stack.letters(1, "--fate", "discarded")[0]["note"] == "rubbish"
+    (gone,) = stack.letters(1, "--fate", "discarded")
+    assert gone["note"] == "rubbish"
+    assert gone["timestamp"].endswith("+00:00")
+    nobody = "00000000-0000-0000-0000-000000000000"
+    for action, done in (("replay", "replayed"), ("discard", "discarded")):
+        code, found, _ = stack.sluice("dlq", action, "--id", gone["letter_id"], "--id", nobody, "--json")
+        assert (code, found[done], found["refused"], found["letters"]) == (1, 0, 2, [])
+        assert found["reasons"][nobody] == "no dead letter has the id"
+        assert found["reasons"][gone["letter_id"]].startswith("it was discarded already, at ")
+    stack.letters(5, "--tenant", "", "--error", "DecodeError")  # whose tenant could not be read, and no others
+    assert {row["tenant"] for row in stack.dlq("list", "--tenant", "")["letters"]} == {None}
     assert stack.audit()["dead_letters"] == 1
 
 

@@ -1,0 +1,28 @@
+"""Types of arguments that several commands share, for argparse: what is refused ends with exit code 2."""
+
+import argparse
+
+
+def some(text: str) -> str:
+    """A text that is not empty: an unset shell variable must not turn a command on everything there is."""
+    if not text:
+        raise argparse.ArgumentTypeError("it has at least one character (is a shell variable unset?)")
+    return text
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time to wait: 0 or more, and not for ever."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
+    return found

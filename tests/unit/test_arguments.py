@@ -1,0 +1,108 @@
+"""What commands refuse before they do anything, and what they say of a Kafka or ClickHouse that cannot answer."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from cli import dlq, forget, migrate, redelivery, topics
+from cli.main import main
+from runtime.settings import load
+from runtime.table import TableError
+from sinks.letters import Filter, Letters
+from sinks.migrate import Migrator
+
+ID = UUID(int=7)
+
+
+@pytest.fixture
+def abroad(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose time is not UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["forget", "--player", ""],
+        ["forget", "--player", "p", "--tenant", ""],
+        *(["forget", "--player", "p", "--wait", wait] for wait in ("-1", "nan", "inf", "x")),
+        *(["dlq", "discard", name, "", "--tenant", "acme"] for name in ("--stage", "--topic", "--error")),
+        ["dlq", "list", "--limit", "-1"],
+        ["dlq", "replay", "--limit", "-5", "--all"],
+        ["dlq", "discard", "--limit", "0", "--all"],
+        ["trace", ""],
+    ],
+)
+def test_what_nobody_means_is_refused(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("dlq", "forget", "trace"):
+        monkeypatch.setattr(f"cli.{module}.run", lambda *_, **__: pytest.fail("it was run"))
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    assert ended.value.code == 2
+    assert "error: argument " in capsys.readouterr().err
+
+
+def test_a_filter_that_is_given_holds() -> None:
+    assert Filter(stage="", tenant="acme").given == {"stage": "", "tenant": "acme"}
+    assert Filter(tenant="").sql() == "ifNull(tenant, '') = {tenant:String}"
+    assert Filter().given == {}
+
+
+def test_times_of_letters_are_utc(abroad: None) -> None:
+    naive = datetime(2026, 7, 1, 12, 0, 0, 123000)  # noqa: DTZ001 - as the client gives it
+    found = SimpleNamespace(column_names=["timestamp", "decided_at"], result_rows=[(naive, None)])
+    client: Any = SimpleNamespace(query=lambda *_, **__: found)
+    (letter,) = Letters(client).find(Filter(), 1)
+    assert letter == {"timestamp": naive.replace(tzinfo=UTC), "decided_at": None}
+    assert Letters(client).replays(ID) == [letter]
+    assert redelivery.millis(letter["timestamp"]) == 1782907200123
+
+
+def test_why_a_named_letter_is_not_taken() -> None:
+    done = {"fate": "discarded", "decided_at": datetime(2026, 7, 1, tzinfo=UTC), "decided_by": "anna"}
+    waiting = Filter(fate="waiting")
+    assert dlq._why(None, waiting) == "no dead letter has the id"
+    assert dlq._why(done, waiting) == "it was discarded already, at 2026-07-01 00:00:00+00:00 by anna"
+    assert dlq._why(done, Filter(fate="discarded")) == "another filter does not hold for it"
+    assert dlq._why({"fate": "waiting"}, Filter(fate="replayed")) == "it waits for a decision"
+
+
+def test_a_kafka_without_our_topics_is_said() -> None:
+    settings = load(kafka="host:1")
+    assert "`sluice topics` makes them" in topics.unreachable(settings, UnknownTopicOrPartitionError())
+    assert (
+        topics.unreachable(settings, KafkaConnectionError(""))
+        == "Kafka at host:1 does not answer: KafkaConnectionError: "
+    )
+
+
+def test_a_topic_that_is_not_read_in_time_is_said() -> None:
+    error = TableError("control.forgotten cannot be read: ")
+    error.__cause__ = TimeoutError()
+    assert forget.unreadable(error).startswith("control.forgotten cannot be read: TimeoutError()")
+    assert forget.unreadable(TableError("x: no")) == "x: no"
+
+
+def test_migrations_that_clickhouse_refuses_are_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise DatabaseError("READONLY")
+
+    monkeypatch.setattr(migrate, "connect", lambda *_, **__: None)
+    monkeypatch.setattr(Migrator, "run", refuse)
+    assert migrate.run(load()) == 1
+    assert "cannot answer: READONLY" in capsys.readouterr().err
