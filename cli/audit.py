@@ -13,6 +13,8 @@ import orjson
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cli.arguments import seconds
+from cli.topics import unreachable
 from runtime.settings import Settings
 from runtime.table import TableError
 from sinks.audit import Balance
@@ -26,19 +28,9 @@ NUMBERS = ("ingested", "stored", "duplicates", "conflicts", "dead_letters", "mis
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--wait", type=_seconds, default=0.0, metavar="S", help="try again for so many seconds")
+    parser.add_argument("--wait", type=seconds, default=0.0, metavar="S", help="try again for so many seconds")
     parser.add_argument("--deep", action="store_true", help="compare every stored event with the log's record")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
-    return seconds
 
 
 def run(settings: Settings, wait: float = 0.0, deep: bool = False, json: bool = False) -> int:
@@ -49,7 +41,7 @@ def run(settings: Settings, wait: float = 0.0, deep: bool = False, json: bool = 
         print(error, file=sys.stderr)
         return 1
     except KafkaError as error:
-        print(f"Kafka at {settings.kafka_address()} does not answer: {error!r}", file=sys.stderr)
+        print(unreachable(settings, error), file=sys.stderr)
         return 1
     except ClickHouseError as error:
         print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.arguments import seconds, some
 from cli.keys import known
-from cli.topics import said, unreachable
+from cli.topics import unreachable
 from runtime.forgotten import Forgotten, Person, publish
 from runtime.positions import Positions
 from runtime.settings import Settings
@@ -75,11 +75,8 @@ def run(
     """Exit code: 0 done, 1 not, or not for certain."""
     try:
         report = asyncio.run(_run(settings, player, tenant, wait, dry_run))
-    except (Unreachable, Refused) as error:
+    except (Unreachable, Refused, TableError) as error:
         print(error, file=sys.stderr)
-        return 1
-    except TableError as error:
-        print(unreadable(error), file=sys.stderr)
         return 1
     except KafkaError as error:
         print(unreachable(settings, error), file=sys.stderr)
@@ -89,14 +86,6 @@ def run(
         return 1
     _show(report, json)
     return 0 if report.sinks_know else 1
-
-
-def unreadable(error: TableError) -> str:
-    """The sentence for a topic that could not be read in time: a timeout has no text of its own."""
-    text, cause = str(error), error.__cause__
-    return (
-        text if cause is None or str(cause) else f"{text.rstrip()} {said(cause)} (`sluice topics --check` may say why)"
-    )
 
 
 async def _run(settings: Settings, player: str, tenant: str | None, wait: float, dry_run: bool) -> Report:

@@ -58,7 +58,10 @@ class Table:
                 await self.loaded.wait()
                 await self.reached(await self._end())
         except (TimeoutError, KafkaError) as error:
-            raise TableError(f"{self._partition.topic} cannot be read: {error or 'timeout'}") from error
+            reason = str(error) or repr(error)
+            raise TableError(
+                f"{self._partition.topic} cannot be read: {reason} (`sluice topics --check` may say why)"
+            ) from error
 
     async def reached(self, offset: int) -> None:
         """Returns when everything before ``offset`` has been applied; the caller bounds the wait."""

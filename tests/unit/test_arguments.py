@@ -1,5 +1,6 @@
 """What commands refuse before they do anything, and what they say of a Kafka or ClickHouse that cannot answer."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from cli import dlq, forget, migrate, redelivery, topics
+from cli import dlq, migrate, redelivery, topics
 from cli.main import main
 from runtime.settings import load
-from runtime.table import TableError
+from runtime.table import Table, TableError
 from sinks.letters import Filter, Letters
 from sinks.migrate import Migrator
 
@@ -90,10 +91,8 @@ def test_a_kafka_without_our_topics_is_said() -> None:
 
 
 def test_a_topic_that_is_not_read_in_time_is_said() -> None:
-    error = TableError("control.forgotten cannot be read: ")
-    error.__cause__ = TimeoutError()
-    assert forget.unreadable(error).startswith("control.forgotten cannot be read: TimeoutError()")
-    assert forget.unreadable(TableError("x: no")) == "x: no"
+    with pytest.raises(TableError, match=r"x cannot be read: TimeoutError\(\) \(`sluice topics --check`"):
+        asyncio.run(Table("localhost:1", "x", lambda key, value, offset: None).refresh(0.01))
 
 
 def test_migrations_that_clickhouse_refuses_are_no_traceback(
