@@ -130,14 +130,23 @@ def damaged(value: bytes, data: st.DataObject) -> bytes | None:
 
 
 class Lenient(Exception):  # noqa: N818
-    """ClickHouse reads a value less strictly: a branch that its union has not, a text that is not UTF-8."""
+    """ClickHouse reads a value less strictly: a branch that its union has not, a text that is not UTF-8, a number of
+    more than 64 bits."""
+
+
+def number(data: bytes, at: int) -> tuple[int, int]:
+    """A number and where it ends. Raises Lenient; IndexError, DecodeError."""
+    found, end = read_varint(data, at)
+    if end - at == 10 and data[end - 1] > 1:
+        raise Lenient
+    return found, end
 
 
 def behind(schema: Any, data: bytes, at: int) -> int:
     """Where a value that begins at ``at`` ends. Raises Lenient; IndexError, DecodeError."""
     match schema:
         case ["null", inner]:
-            branch, at = read_varint(data, at)
+            branch, at = number(data, at)
             if branch not in (0, 1):
                 raise Lenient
             return behind(inner, data, at) if branch else at
@@ -154,21 +163,21 @@ def behind(schema: Any, data: bytes, at: int) -> int:
         case {"type": inner}:
             return behind(inner, data, at)
         case "string" | "bytes":
-            size, at = read_varint(data, at)
+            size, at = number(data, at)
             end = at + max(size, 0)
             try:
                 data[at : end if schema == "string" else at].decode()
             except UnicodeDecodeError:
                 raise Lenient from None
             return end
-    return at + 1 if schema == "boolean" else read_varint(data, at)[1]
+    return at + 1 if schema == "boolean" else number(data, at)[1]
 
 
 def behind_blocks(items: list[Any], data: bytes, at: int) -> int:
     while True:
-        count, at = read_varint(data, at)
+        count, at = number(data, at)
         if count < 0:
-            _, at = read_varint(data, at)
+            _, at = number(data, at)
         for _ in range(abs(count)):
             for each in items:
                 at = behind(each, data, at)
