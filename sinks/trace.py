@@ -51,7 +51,8 @@ WHERE position(payload, unhex({avro:String})) > 0
     OR (ingest_log, ingest_partition, ingest_offset) IN {places:Array(Tuple(Int64, UInt32, UInt64))}
     OR (position(payload, {id:String}) > 0
         AND match(payload, concat('(^|[^\\w-])', regexpQuoteMeta({id:String}), '($|[^\\w-])')))
-ORDER BY timestamp LIMIT {most:UInt32}
+ORDER BY (ingest_log, ingest_partition, ingest_offset) IN {places:Array(Tuple(Int64, UInt32, UInt64))} DESC, timestamp
+LIMIT {most:UInt32}
 """
 _REJECTIONS = r"""
 SELECT received_at, tenant, dialect, route, status, errors, detail FROM rejections
@@ -214,11 +215,17 @@ def _ids(topic: Topic, value: bytes) -> dict[str, Any] | None:
 
 
 def _is_about(topic: str, payload: bytes, wanted: str) -> bool:
-    """Whether a dead letter's record bears the id, its own or its bet's; where it has none, whether it has the word."""
+    """Whether a dead letter's record bears the id, its own or its bet's.
+
+    Of one that cannot be read or has none: whether it holds the id as Avro does, or the word.
+    """
     known = by_name().get(topic)
     fields = _ids(known, payload) if known else None
     if known and fields and fields.keys() & {"event_id", "bet_id"}:
         return fields.get("parent_transaction_id") == wanted or _bears(known, payload, wanted) is not None
+    identity = _uuid(wanted)
+    if bytes.fromhex(_avro(wanted)) in payload or (identity and identity.bytes in payload):
+        return True
     return re.search(rb"(^|[^\w-])" + re.escape(wanted.encode()) + rb"($|[^\w-])", payload) is not None
 
 

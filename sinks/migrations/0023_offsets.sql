@@ -1,5 +1,5 @@
 -- Offsets, and versions that are made of them, are numbers close to each other in no order, since partitions take turns. ClickHouse's
--- default, LZ4, finds matches of a few bytes there and takes four times as long to read them as T64, which cuts off the
+-- default, LZ4, finds matches of a few bytes there and takes two to four times as long to read them as T64, which cuts off the
 -- bits that are the same; T64 takes less disk, too, and half the time to write (docs/decisions/warehouse.md). Versions are
 -- read wherever FINAL merges. Parts are compressed anew when they are merged.
 
