@@ -7,9 +7,11 @@ from schemas.registry import EVENT
 from sinks.trace import _is_about
 from tests.events import event
 
-LONG = "b" * 30
+LONG = "b" * 36
 """Avro has its length before it as a letter, so that it is no word there."""
 BET = event(event_name="bet", transaction_id=LONG, player_id="p1", currency="EUR", dedup="bet")
+CUT = EVENT.encode(BET)[: EVENT.encode(BET).index(LONG.encode()) + len(LONG) + 1]
+"""Behind the id."""
 WIN = event(event_name="win", transaction_id="w1", parent_transaction_id=LONG, dedup="win")
 
 
@@ -23,9 +25,9 @@ WIN = event(event_name="win", transaction_id="w1", parent_transaction_id=LONG, d
         ("events", EVENT.encode(BET), "EUR", False),
         ("events", EVENT.encode(BET), "p1", False),
         ("wagers", EVENT.encode(WIN), LONG, True),
-        ("events", EVENT.encode(BET)[:-1], LONG, True),
-        ("events", EVENT.encode(BET)[:-1], LONG[1:], False),
-        ("events", EVENT.encode(BET)[:-1], uuid_text(BET["event_id"]), True),
+        ("events", CUT, LONG, True),
+        ("events", CUT, LONG[1:], False),
+        ("events", CUT, uuid_text(BET["event_id"]), True),
         ("of an agent of one's own", b'{"id": "x-1"}', "x-1", True),
         ("of an agent of one's own", b'{"id": "x-1"}', "x", False),
     ],
