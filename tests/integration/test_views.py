@@ -246,6 +246,35 @@ def test_session_results(world: World) -> None:
     found = {(members[row["session_id"]], row["currency"]): row for row in rows}
     assert len(found) == len(rows)
     assert_rows(found, report.session_results(world.placed, GAP, LATENESS))
+    sessions = keyed(world.warehouse.rows("SELECT * FROM sessions"), "session_id")
+    own = sessions[rows[0]["session_id"],].keys() - {"bets", "stake"}
+    for row in rows:  # of the whole session in each of its rows
+        session = sessions[row["session_id"],]
+        assert {name: row[name] for name in own} == {name: session[name] for name in own}
+
+
+def test_results_of_a_session_repeat_what_is_the_sessions(clickhouse: str, namespace: str) -> None:
+    """Also its deposits in a currency without bets, which are in no row of their own."""
+    named: list[dict[str, Any]] = []
+    for nth, (name, currency) in enumerate(
+        [("bet", "USD"), ("bet", "EUR"), ("bet", None), ("deposit", "EUR"), ("deposit", "SEK"), ("withdraw", None)]
+    ):
+        sent = {"event_name": name, "currency": currency, "amount": 2 + nth, "transaction_id": f"t{nth}"}
+        named.append(an_event(nth=nth, event_time=T0 + nth, player_id="p1", dedup=None, **sent))
+    rng = random.Random(0)
+    with warehouse(clickhouse, namespace) as found:
+        run = processed(named, rng)
+        for topic in (EVENTS, *ROWS.values()):
+            store(found, run.records(topic), rng)
+        test_session_results(World(run, found, [], []))
+        rows = keyed(found.rows("SELECT * FROM session_results"), "currency")
+        assert set(rows) == {("USD",), ("EUR",), ("",)}
+        for row in rows.values():
+            assert row["event_counts"] == {"bet": 3, "deposit": 2, "withdraw": 1}
+            assert (set(row["deposits"]), set(row["withdrawals"])) == ({"EUR", "SEK"}, {""})
+        sql = "SELECT currency, deposits[currency] AS deposited, withdrawals[currency] AS paid FROM session_results"
+        own = {row["currency"]: (row["deposited"] > 0, row["paid"] > 0) for row in found.rows(sql)}
+        assert own == {"USD": (False, False), "EUR": (True, False), "": (False, True)}
 
 
 def test_funnel_daily(world: World) -> None:

@@ -68,7 +68,8 @@ COLUMNS = {
         active_seconds
     """,
     "session_results": """
-        session_id currency bets stake payout ggr
+        session_id tenant player_id device_id started_at ended_at end_reason duration_seconds
+        active_seconds events event_counts deposits withdrawals is_open currency bets stake payout ggr
     """,
     "funnel_daily": """
         day tenant campaign impressions clicks conversions registrations first_deposits
@@ -131,6 +132,14 @@ def test_types_are_as_promised(columns: dict[str, Any]) -> None:
     assert columns["events"]["payload"][0] == "String"
     assert columns["events"]["properties"][0].startswith("JSON")
     assert columns["data_quality"]["hour"][0] == "DateTime('UTC')"
+
+
+def test_results_of_sessions_have_all_columns_of_sessions(columns: dict[str, Any]) -> None:
+    """But for bets and stake, which there are of the row's currency."""
+    results = columns["session_results"]
+    lost = {name for name, (kind, _) in columns["sessions"].items() if results.get(name, ("",))[0] != kind}
+    assert lost == {"stake"}
+    assert results["stake"][0] == "Decimal(76, 18)"
 
 
 def test_everything_has_a_comment(columns: dict[str, Any], found: Warehouse) -> None:
