@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.agent import Record
+from runtime.letters import dead_letter
 from runtime.settings import load
+from schemas.topics import DEAD_LETTERS, INGEST_EVENTS
 from tests import servers
+from tests.kafka import produce_records
 from tests.sinks import FailingClickHouse, SinkProcess, Warehouse, until
 from tests.workers import Pipeline, Worker
 
@@ -29,14 +33,22 @@ class Whole:
 
     def sluice(self, *arguments: str, **variables: str) -> tuple[int, Any, str]:
         """Exit code, JSON of what was printed where it was asked for, and all that was printed."""
+        done = self._run(arguments, variables)
+        return done.returncode, _json(arguments, done.stdout), done.stdout + done.stderr
+
+    def quietly(self, *arguments: str) -> tuple[int, Any, str]:
+        """The same of a command that says nothing to stderr."""
+        done = self._run(arguments, {})
+        assert not done.stderr, done.stderr
+        return done.returncode, _json(arguments, done.stdout), done.stdout
+
+    def _run(self, arguments: tuple[str, ...], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
         addresses = ["--kafka", self.kafka, "--clickhouse", self.clickhouse.address]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "cli.main", *arguments, *addresses],
             capture_output=True, text=True, timeout=120, env=environment | variables, check=False,
         )  # fmt: skip
-        found = json.loads(done.stdout) if "--json" in arguments and done.stdout else None
-        return done.returncode, found, done.stdout + done.stderr
 
     def dlq(self, *arguments: str) -> Any:
         """JSON of a `sluice dlq` command that succeeds."""
@@ -50,6 +62,25 @@ class Whole:
         logs = self.worker.log.read_text()[-1500:] + self.sink.log.read_text()[-1500:]
         assert (code, found["balanced"]) == (0, True), (printed, logs)
         return found  # type: ignore[no-any-return]
+
+    def balance(self, wait: int = 0) -> dict[str, Any]:
+        """What `sluice audit --json` says, whether it balances or not; its exit code is checked."""
+        code, found, _ = self.quietly("audit", "--json", "--wait", str(wait))
+        assert code == (0 if found["balanced"] else 1)
+        print(found)  # shown where a test fails
+        return found  # type: ignore[no-any-return]
+
+    def settled(self) -> dict[str, Any]:
+        """The audit once everything is stored, bets, sessions and attributions too; it must balance."""
+        return until(lambda: (found := self.balance(60))["balanced"] and found["derived"] == {} and found, 90)  # type: ignore[no-any-return]
+
+    def bury(self, stage: str, found: dict[str, Any], value: bytes = b"x") -> None:
+        """A dead letter of the event in a row of `events`."""
+        record = Record(INGEST_EVENTS.name, found["ingest_partition"], found["ingest_offset"], 1, None, value)
+        key, letter = dead_letter(stage, record, found["ingest_log"], ValueError("x"))
+        before = self.count("dead_letters", "1")
+        produce_records(self.kafka, [(DEAD_LETTERS.name, 0, key, letter, [])])
+        until(lambda: self.count("dead_letters", "1") == before + 1, 60)
 
     def letters(self, count: int, *filters: str) -> list[dict[str, Any]]:
         """The letters that the filters find, once there are so many."""
@@ -72,6 +103,10 @@ class Whole:
     def count(self, table: str, where: str) -> int:
         """Rows of a view."""
         return int(self.warehouse.value(f"SELECT count() FROM {table} WHERE {where}"))
+
+
+def _json(arguments: tuple[str, ...], printed: str) -> Any:
+    return json.loads(printed) if "--json" in arguments and printed else None
 
 
 @contextmanager

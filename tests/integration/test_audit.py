@@ -1,13 +1,8 @@
-"""`sluice audit` and `sluice trace` on the whole pipeline: they agree with it, and find what was done behind it."""
+"""`sluice audit` on the whole pipeline: it agrees with it, and finds what was done behind it."""
 
-import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,95 +11,44 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from runtime.agent import Record
 from runtime.letters import dead_letter
-from runtime.settings import load
-from schemas import money
-from schemas.keys import partition_of, uuid7_bytes, uuid_text
-from schemas.registry import EVENT, REJECTION
-from schemas.topics import CONTROL_LOSSES, DEAD_LETTERS, INGEST_EVENTS, REJECTIONS
+from schemas.keys import partition_of, uuid_text
+from schemas.topics import CONTROL_LOSSES, DEAD_LETTERS, INGEST_EVENTS
 from sinks.audit import CHECKED
 from sinks.derived import MISPLACED
-from tests import servers
 from tests.events import event, record_key
 from tests.kafka import create_topics, delete_records, produce_records, run
-from tests.sinks import FailingClickHouse, SinkProcess, Warehouse, until
+from tests.sinks import until
 from tests.traffic import traffic
-from tests.whole import whole
-from tests.workers import Pipeline, Worker
-
-
-@dataclass
-class Stack:
-    """Everything but the gateway."""
-
-    kafka: str
-    clickhouse: FailingClickHouse
-    pipeline: Pipeline
-    warehouse: Warehouse
-    worker: Worker
-    sink: SinkProcess
-
-    def command(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """Exit code, JSON and everything printed of a `sluice` command."""
-        addresses = ["--kafka", self.kafka, "--clickhouse", self.clickhouse.address]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments, *addresses],
-            capture_output=True, text=True, timeout=120, env=environment, check=False,
-        )  # fmt: skip
-        assert not done.stderr, done.stderr
-        return done.returncode, json.loads(done.stdout) if "--json" in arguments else {}, done.stdout
-
-    def audit(self, wait: int = 0) -> dict[str, Any]:
-        """What `sluice audit --json` says; its exit code is checked."""
-        code, found, _ = self.command("audit", "--json", "--wait", str(wait))
-        assert code == (0 if found["balanced"] else 1)
-        print(found)  # shown where a test fails
-        return found
-
-    def settled(self) -> dict[str, Any]:
-        """The audit once everything is stored, bets, sessions and attributions too; it must balance."""
-        return until(lambda: (found := self.audit(60))["balanced"] and found["derived"] == {} and found, 90)  # type: ignore[no-any-return]
-
-    @contextmanager
-    def restored(self, views: Sequence[str]) -> Iterator[None]:
-        """For the length of a ``with`` the tables of views may be tampered with, from where everything balances."""
-        self.settled()
-        client = self.warehouse.client
-        for view in views:
-            # ClickHouse clones no part of which some columns are still in a patch.
-            client.command(f"ALTER TABLE {view}_rows APPLY PATCHES", settings={"mutations_sync": 2})
-            client.command(f"CREATE TABLE kept_{view}_rows CLONE AS {view}_rows")
-        try:
-            yield
-        finally:
-            for view in views:
-                client.command(f"EXCHANGE TABLES {view}_rows AND kept_{view}_rows")
-                client.command(f"DROP TABLE kept_{view}_rows SYNC")
+from tests.whole import Whole, whole
+from tests.workers import Worker
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder: Path = tmp_path_factory.mktemp("stack")
-    clickhouse = FailingClickHouse(folder / "clickhouse")
-    clickhouse.start()
-    with servers.embedded_kafka() as kafka:
-        pipeline = Pipeline(kafka, 2)
-        warehouse = Warehouse(load(clickhouse=clickhouse.address))
-        worker, sink = Worker(kafka, folder), SinkProcess(kafka, clickhouse.address, folder)
-        try:
-            worker.start()
-            sink.start()
-            pipeline.ingest(traffic(random.Random(5), 800))
-            yield Stack(kafka, clickhouse, pipeline, warehouse, worker, sink)
-        finally:
-            sink.stop()
-            worker.stop()
-            warehouse.client.close()
-            clickhouse.stop()
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    with whole(tmp_path_factory.mktemp("audit")) as found:
+        found.pipeline.ingest(traffic(random.Random(5), 800))
+        yield found
 
 
-def test_it_balances_once_everything_is_through(stack: Stack) -> None:
-    found = stack.audit(90)
+@contextmanager
+def restored(stack: Whole, views: Sequence[str]) -> Iterator[None]:
+    """For the length of a ``with`` the tables of views may be tampered with, from where everything balances."""
+    stack.settled()
+    client = stack.warehouse.client
+    for view in views:
+        # ClickHouse clones no part of which some columns are still in a patch.
+        client.command(f"ALTER TABLE {view}_rows APPLY PATCHES", settings={"mutations_sync": 2})
+        client.command(f"CREATE TABLE kept_{view}_rows CLONE AS {view}_rows")
+    try:
+        yield
+    finally:
+        for view in views:
+            client.command(f"EXCHANGE TABLES {view}_rows AND kept_{view}_rows")
+            client.command(f"DROP TABLE kept_{view}_rows SYNC")
+
+
+def test_it_balances_once_everything_is_through(stack: Whole) -> None:
+    found = stack.balance(90)
     logs = stack.sink.log.read_text()[-2000:] + stack.worker.log.read_text()[-2000:]
     assert found["balanced"], (found, logs)
     assert found["ingested"] == 800
@@ -114,7 +58,7 @@ def test_it_balances_once_everything_is_through(stack: Stack) -> None:
     assert stack.settled()["derived"] == {}
 
 
-def test_freshness_says_that_everything_is_there(stack: Stack) -> None:
+def test_freshness_says_that_everything_is_there(stack: Whole) -> None:
     def fresh() -> bool:
         rows = stack.warehouse.rows("SELECT stage, lag_seconds FROM freshness")
         return len(rows) == 8 and all(row["lag_seconds"] < 10 for row in rows)
@@ -132,29 +76,29 @@ def test_freshness_says_that_everything_is_there(stack: Stack) -> None:
     until(fresh, 60, [stack.sink.log])
 
 
-def test_what_is_on_its_way_is_named(stack: Stack) -> None:
-    assert stack.audit(60)["balanced"]
+def test_what_is_on_its_way_is_named(stack: Whole) -> None:
+    assert stack.balance(60)["balanced"]
     stack.clickhouse.fail(kind="insert", code=252)
     try:
         stack.pipeline.ingest([event(nth=i, dedup=f"way{i}", player_id="w") for i in range(10)])
         until(lambda: not stack.pipeline.lag(), 60, [stack.worker.log])
-        found = stack.audit()
+        found = stack.balance()
         assert found["missing"] == 10
         assert all("wait for the sink" in each["stage"] for each in found["differences"])
         event_id = uuid_text(event(nth=3, dedup="way3", player_id="w")["event_id"])
-        code, traced, _ = stack.command("trace", event_id, "--json")
+        code, traced, _ = stack.quietly("trace", event_id, "--json")
         assert (code, [step["stage"] for step in traced["steps"]]) == (0, ["events"])
         assert "waiting for the sink" in traced["steps"][0]["what"]
     finally:
         stack.clickhouse.mend()
     stack.worker.kill()
     stack.pipeline.ingest([event(nth=99, dedup="unread", transaction_id="t-unread")])
-    found = stack.audit(2)
+    found = stack.balance(2)
     assert found["missing"] >= 1
     assert any("waits for dedup" in each["stage"] for each in found["differences"])
-    assert "waiting for the worker" in stack.command("trace", "t-unread", "--json")[1]["steps"][0]["what"]
+    assert "waiting for the worker" in stack.quietly("trace", "t-unread", "--json")[1]["steps"][0]["what"]
     stack.worker.start()
-    assert stack.audit(90)["balanced"]
+    assert stack.balance(90)["balanced"]
 
 
 KEY = "ingest_log, ingest_partition, ingest_offset, received_at"
@@ -200,11 +144,11 @@ TAMPERING = {
 
 
 @pytest.mark.parametrize("what", TAMPERING)
-def test_what_is_done_behind_its_back_is_found(stack: Stack, what: str) -> None:
+def test_what_is_done_behind_its_back_is_found(stack: Whole, what: str) -> None:
     sql, expected = TAMPERING[what]
-    with stack.restored(CHECKED):
+    with restored(stack, CHECKED):
         stack.warehouse.client.command(sql)
-        found = stack.audit()
+        found = stack.balance()
         assert not found["balanced"]
         for kind, stage in expected.items():
             assert found[kind] > 0, found
@@ -213,25 +157,25 @@ def test_what_is_done_behind_its_back_is_found(stack: Stack, what: str) -> None:
             assert all(stage in each["stage"] for each in listed), listed
 
 
-def test_people_are_told_too(stack: Stack) -> None:
-    with stack.restored(["events"]):
+def test_people_are_told_too(stack: Whole) -> None:
+    with restored(stack, ["events"]):
         stack.warehouse.client.command(TAMPERING["removed"][0])
-        code, _, printed = stack.command("audit")
+        code, _, printed = stack.quietly("audit")
         assert (code, "NOT balanced" in printed) == (1, True)
 
 
-def test_a_row_replaced_with_its_checksum_is_found_in_the_log(stack: Stack) -> None:
+def test_a_row_replaced_with_its_checksum_is_found_in_the_log(stack: Whole) -> None:
     columns = stack.warehouse.feeds["events"].tables[0].columns
     names = [column.name for column in columns]
     changed = ["toDecimal128(4.2, 18)" if name == "amount" else name for name in names]
-    with stack.restored(["events"]):
-        assert stack.command("audit", "--deep", "--json", "--wait", "30")[1]["balanced"]
+    with restored(stack, ["events"]):
+        assert stack.quietly("audit", "--deep", "--json", "--wait", "30")[1]["balanced"]
         stack.warehouse.client.command(
             f"INSERT INTO events_rows ({', '.join(names)}, stored_at) SELECT {', '.join(changed)}, stored_at - 1"
             " FROM events_rows FINAL WHERE event_name = 'bet' ORDER BY ALL LIMIT 1"
         )
-        assert stack.audit()["balanced"]
-        _, found, _ = stack.command("audit", "--deep", "--json")
+        assert stack.balance()["balanced"]
+        _, found, _ = stack.quietly("audit", "--deep", "--json")
         assert (found["balanced"], found["altered"]) == (False, 1)
         assert found["differences"][0]["stage"] == "the row differs from the log in amount"
 
@@ -295,19 +239,19 @@ DERIVED = {
 
 
 @pytest.mark.parametrize("what", DERIVED)
-def test_what_no_longer_fits_the_events_is_found(stack: Stack, what: str) -> None:
+def test_what_no_longer_fits_the_events_is_found(stack: Whole, what: str) -> None:
     view, sql, question = DERIVED[what]
-    with stack.restored([view]):
+    with restored(stack, [view]):
         stack.warehouse.client.command(sql)
-        found = stack.audit(30)
+        found = stack.balance(30)
         assert not found["balanced"]
         assert found["derived"][question] > 0
 
 
-def test_a_dead_letter_stands_in_an_events_place_until_it_is_stored(stack: Stack) -> None:
-    before = stack.audit(60)
+def test_a_dead_letter_stands_in_an_events_place_until_it_is_stored(stack: Whole) -> None:
+    before = stack.balance(60)
     produce_records(stack.kafka, [(INGEST_EVENTS.name, 0, b"k", b"no event", [])])
-    found = stack.audit(60)
+    found = stack.balance(60)
     assert found["balanced"]
     assert (found["ingested"], found["dead_letters"]) == (before["ingested"] + 1, before["dead_letters"] + 1)
     # A letter of a record that is stored counts for nothing; one of a later stage is listed apart.
@@ -317,37 +261,28 @@ def test_a_dead_letter_stands_in_an_events_place_until_it_is_stored(stack: Stack
         key, value = dead_letter(stage, stored, row["ingest_log"], ValueError("x"))
         produce_records(stack.kafka, [(DEAD_LETTERS.name, 0, key, value, [])])
     until(lambda: stack.warehouse.value("SELECT count() FROM dead_letters") == found["dead_letters"] + 2, 60)
-    last = stack.audit(30)
+    last = stack.balance(30)
     assert last["balanced"]
     assert last["dead_letters"] == found["dead_letters"]
     assert last["later_stages"] == {"pairing": 1}
 
 
-def lettered(stack: Stack, stage: str, found: dict[str, Any], value: bytes = b"x") -> None:
-    """A dead letter of the event in a row of `events`."""
-    record = Record(INGEST_EVENTS.name, found["ingest_partition"], found["ingest_offset"], 1, None, value)
-    key, letter = dead_letter(stage, record, found["ingest_log"], ValueError("x"))
-    before = stack.warehouse.value("SELECT count() FROM dead_letters")
-    produce_records(stack.kafka, [(DEAD_LETTERS.name, 0, key, letter, [])])
-    until(lambda: stack.warehouse.value("SELECT count() FROM dead_letters") == before + 1, 60)
-
-
-def test_a_letter_explains_what_is_missing_of_its_event_and_nothing_else(stack: Stack) -> None:
+def test_a_letter_explains_what_is_missing_of_its_event_and_nothing_else(stack: Whole) -> None:
     bets = [event(event_name="bet", transaction_id=f"why-{n}", dedup=f"why-{n}", amount=5) for n in (1, 2)]
     stack.pipeline.ingest(bets)
     stack.settled()
     find = "SELECT ingest_log, ingest_partition, ingest_offset FROM events WHERE transaction_id = 'why-1'"
     (row,) = stack.warehouse.rows(find)
-    with stack.restored(["bets"]):
+    with restored(stack, ["bets"]):
         stack.warehouse.client.command("DELETE FROM bets_rows WHERE bet_id = 'why-1'")
-        assert not stack.audit(30)["balanced"]
-        lettered(stack, "sessions", row)
-        assert not stack.audit(30)["balanced"]
-        lettered(stack, "sink.bets", row)
-        found = stack.audit(30)
+        assert not stack.balance(30)["balanced"]
+        stack.bury("sessions", row)
+        assert not stack.balance(30)["balanced"]
+        stack.bury("sink.bets", row)
+        found = stack.balance(30)
         assert (found["balanced"], found["derived"]) == (True, {})
         stack.warehouse.client.command("DELETE FROM bets_rows WHERE bet_id = 'why-2'")
-        found = stack.audit(30)
+        found = stack.balance(30)
         assert (found["balanced"], sum(found["derived"].values())) == (False, 1)
 
 
@@ -355,113 +290,17 @@ def test_a_letter_explains_what_is_missing_of_its_event_and_nothing_else(stack: 
     ("name", "more"),
     [("bet", {"amount": 5}), ("signup", {"click_id": "kept-out"}), ("click", {"click_id": "kept-out"})],
 )
-def test_an_event_that_the_table_refuses_balances(stack: Stack, name: str, more: dict[str, Any]) -> None:
+def test_an_event_that_the_table_refuses_balances(stack: Whole, name: str, more: dict[str, Any]) -> None:
     """What its agents made of it is there, and its letter says why the event is not."""
     stack.settled()
     refused = event(event_name=name, transaction_id=f"out-{name}", dedup=f"out-{name}", properties="[]", **more)
     kept = event(event_name="signup", click_id="kept-out", dedup=f"in-{name}", transaction_id=f"in-{name}")
-    before = stack.audit(30)
+    before = stack.balance(30)
     stack.pipeline.ingest([refused, kept])
     found = stack.settled()
     assert found["dead_letters"] == before["dead_letters"] + 1
     if name == "bet":
         assert stack.warehouse.value("SELECT count() FROM bets WHERE bet_id = 'out-bet'") == 1
-
-
-def test_trace_shows_no_letter_of_another_event(stack: Stack) -> None:
-    other = event(event_name="bet", transaction_id="mine-10", currency="SEK", dedup="mine-10", amount=5)
-    mine = event(event_name="bet", transaction_id="mine-1", dedup="mine-1", amount=5)
-    stack.pipeline.ingest([mine, other])
-    stack.settled()
-    find = "SELECT ingest_log, ingest_partition, ingest_offset FROM events WHERE transaction_id = 'mine-10'"
-    (row,) = stack.warehouse.rows(find)
-    lettered(stack, "pairing", row, EVENT.encode(other))
-    for wanted, stages in (
-        ("mine-1", ["events", "bets"]),
-        ("mine-10", ["events", "bets", "dead_letters"]),
-        ("SEK", []),
-        ("mine", []),
-        (uuid_text(other["event_id"]).upper(), ["events", "bets", "dead_letters"]),
-    ):
-        steps = stack.command("trace", wanted, "--json")[1]["steps"]
-        assert [step["stage"] for step in steps if step["stage"] != "sessions"] == stages, wanted
-
-
-def test_trace_tells_every_stage(stack: Stack) -> None:
-    bet = event(event_name="bet", amount=5, transaction_id="trace-1", player_id="t", dedup="trace", currency="USD")
-    again = dict(bet)
-    other = dict(bet) | {"fingerprint": b"f" * 16, "payload": b"other"}
-    stack.pipeline.ingest([bet, again, other])
-    assert stack.audit(60)["balanced"]
-    for wanted in ("trace-1", uuid_text(bet["event_id"])):
-        until(lambda: len(stack.command("trace", "trace-1", "--json")[1]["steps"]) == 5, 60)
-        code, found, _ = stack.command("trace", wanted, "--json")
-        stages = [step["stage"] for step in found["steps"]]
-        assert (code, stages) == (0, ["events", "duplicates", "conflicts", "bets", "sessions"])
-    _, _, printed = stack.command("trace", "trace-1")
-    assert "bet trace-1 is open" in printed
-    assert "dropped by dedup: the key was seen before at ingest.events-" in printed
-    assert "with another payload" in printed
-    code, _, printed = stack.command("trace", "' OR 1 --")
-    assert (code, "nothing bears the id" in printed) == (1, True)
-
-
-def test_a_rejection_bears_an_id_that_its_body_holds_as_a_word(stack: Stack) -> None:
-    for body in (
-        b'{"transaction_id":"word-10"}',
-        b'{"transaction_id":"word.1","amount":"x"}',
-        b"{word-1: \xff",
-        b"word-12",
-    ):
-        refused = {
-            "rejection_id": uuid7_bytes(), "received_at": 1_767_225_600_000, "tenant": "acme", "dialect": "revosurge",
-            "route": "POST", "status": 400, "errors": "[]", "detail": body.decode("latin-1"), "body": body,
-            "request_id": "r",
-        }  # fmt: skip
-        produce_records(stack.kafka, [(REJECTIONS.name, 0, b"k", REJECTION.encode(refused), [])])
-    until(lambda: stack.command("trace", "word-12", "--json")[1]["steps"], 60)
-    for wanted, told in (
-        ("word-1", ["{word-1: \xff"]),
-        ("word.1", ['{"transaction_id":"word.1","amount":"x"}']),
-        ("ord-1", []),
-    ):
-        code, found, _ = stack.command("trace", wanted, "--json")
-        assert (code, [step["row"]["detail"] for step in found["steps"]]) == (0 if told else 1, told)
-
-
-def test_trace_of_an_event_shows_its_own_bet(stack: Stack) -> None:
-    """A settlement's is its parent's, in its own workspace; amounts are told in plain digits."""
-    small = {"amount": money.to_bytes(1), "currency": "USD"}
-    bet = event(event_name="bet", transaction_id="own-1", dedup="own-bet", **small)
-    win = event(event_name="win", transaction_id="own-2", parent_transaction_id="own-1", dedup="own-win", **small)
-    elsewhere = event(event_name="bet", transaction_id="own-1", tenant="other", dedup="own-other", **small)
-    stack.pipeline.ingest([bet, win, elsewhere])
-    assert stack.audit(60)["balanced"]
-    for each in (bet, win):
-        _, found, _ = stack.command("trace", uuid_text(each["event_id"]), "--json")
-        (row,) = [step["row"] for step in found["steps"] if step["stage"] == "bets"]
-        assert (row["tenant"], row["bet_id"], row["status"]) == (bet["tenant"], "own-1", "won")
-        assert (row["stake"], row["payout"]) == ("0.000000000000000001", "0.000000000000000002")
-
-
-def test_trace_tells_what_a_conversion_is_credited_to(stack: Stack) -> None:
-    click = event(event_name="click", click_id="trace-c", campaign="spring", dedup="trace-click")
-    signup = event(event_name="signup", click_id="trace-c", player_id="t", dedup="trace-signup")
-    stack.pipeline.ingest([signup, click])
-    assert stack.audit(60)["balanced"]
-    for each in (click, signup):
-        _, found, _ = stack.command("trace", uuid_text(each["event_id"]), "--json")
-        (what,) = [step["what"] for step in found["steps"] if step["stage"] == "attributions"]
-        assert what == "the signup is credited to a click by click_id"
-
-
-def test_an_idempotency_key_is_found(stack: Stack) -> None:
-    stack.pipeline.ingest([event(idempotency_key="idem-1", dedup="idem", properties="[]", player_id=None)])
-    assert stack.audit(60)["balanced"]
-    _, found, _ = stack.command("trace", "idem-1", "--json")
-    assert [step["stage"] for step in found["steps"]] == ["dead_letters"]
-    assert "stopped at sink.events (waiting)" in found["steps"][0]["what"]
-    assert EVENT.latest.number >= 1
 
 
 async def remove(kafka: str, topic: str) -> None:
