@@ -1,13 +1,16 @@
-"""The connection to ClickHouse, embedded or outside, and who it is that asks.
+"""The connection to ClickHouse, embedded or outside, who it is that asks, and rows as they are printed.
 
 Errors: Unreachable, Refused. Both say in a sentence what to mend.
 """
 
+from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.query import QueryResult
 
 from runtime.settings import Settings
 
@@ -56,3 +59,12 @@ def connect(settings: Settings, database: bool = True) -> Client:
         raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} {said}: {error}") from error
     except (ClickHouseError, OSError) as error:
         raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer: {error}") from error
+
+
+def named_rows(found: QueryResult) -> list[dict[str, Any]]:
+    """By column. Times are of UTC: the client's are naive, and would be taken for the zone of this machine."""
+    return [dict(zip(found.column_names, map(_utc, row), strict=True)) for row in found.result_rows]
+
+
+def _utc(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 
+from sinks.clickhouse import named_rows
+
 WAITING, REPLAYED, DISCARDED = "waiting", "replayed", "discarded"
 FATES = (WAITING, REPLAYED, DISCARDED)
 _CONDITIONS = {
@@ -99,7 +101,7 @@ class Letters:
             " ORDER BY replayed_at, offset",
             parameters={"id": str(letter)},
         )
-        return [dict(zip(found.column_names, map(_utc, row), strict=True)) for row in found.result_rows]
+        return named_rows(found)
 
     def replayed(self, places: Sequence[tuple[UUID, Place]], by: str, note: str) -> None:
         """Records replays and, with them, the letters' fate."""
@@ -126,12 +128,7 @@ class Letters:
             sql = sql.replace("ORDER BY stored_at, letter_id ", "")
         parameters = {name: _parameter(value) for name, value in wanted.given.items()} | {"most": most}
         found = self._client.query(sql, parameters=parameters, query_formats=formats)
-        return [dict(zip(found.column_names, map(_utc, row), strict=True)) for row in found.result_rows]
-
-
-def _utc(value: Any) -> Any:
-    """Times as of UTC: the client's are naive, and would be taken for the zone of this machine."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+        return named_rows(found)
 
 
 def _parameter(value: Any) -> Any:

@@ -22,6 +22,7 @@ from schemas.keys import CONVERSIONS, uuid_text
 from schemas.keys import TOUCHES as TOUCH_NAMES
 from schemas.registry import EVENT, RecordType
 from schemas.topics import BETS, CONFLICTS, DUPLICATES, EVENTS, INGEST_EVENTS, TOUCHES, WAGERS, Topic, by_name
+from sinks.clickhouse import named_rows
 from sinks.sink import GROUP as SINK
 
 Place = tuple[int | None, int | None, int | None]
@@ -159,8 +160,7 @@ class Tracer:
 
     def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         given = {name: value for name, value in parameters.items() if value is not None}
-        found = self._client.query(sql, parameters=given | {"most": MOST})
-        return [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+        return named_rows(self._client.query(sql, parameters=given | {"most": MOST}))
 
     async def close(self) -> None:
         """Closes the connections to Kafka."""

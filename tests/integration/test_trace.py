@@ -1,6 +1,7 @@
 """`sluice trace` on the whole pipeline: every stage that an id has reached, and nothing of another one."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -50,6 +51,12 @@ def test_trace_tells_every_stage(stack: Whole) -> None:
         code, found, _ = stack.quietly("trace", wanted, "--json")
         stages = [step["stage"] for step in found["steps"]]
         assert (code, stages) == (0, ["events", "duplicates", "conflicts", "bets", "sessions"])
+    for step in found["steps"]:
+        times = {name: value for name, value in step["row"].items() if name.endswith("_at") and value is not None}
+        assert times, step
+        assert {name for name, text in times.items() if not text.endswith("+00:00")} == set(), step
+        if "received_at" in times:
+            assert datetime.fromisoformat(times["received_at"]).timestamp() * 1000 == bet["received_at"]
     _, _, printed = stack.quietly("trace", "trace-1")
     assert "bet trace-1 is open" in printed
     assert "dropped by dedup: the key was seen before at ingest.events-" in printed
