@@ -117,7 +117,8 @@ class Drafts:
         if self.header is not None:
             prints = b"".join(column(events, "fingerprint"))
             print_ = prints if len(events) == 1 else sha256(self.scope + prints).digest()[:16]
-            idempotency = Idempotency(key(self.request.tenant, self.dialect, "header", self.header), print_, 422)
+            known = key(self.request.tenant, self.dialect, "header", self.header)
+            idempotency = Idempotency(known, print_, 422, self.header)
         return Accepted(status, orjson.dumps(answer), events, idempotency)
 
     def draft(self, piece: Piece, read: Read, index: int | None = None) -> Draft:

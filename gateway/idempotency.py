@@ -146,9 +146,10 @@ def _judge(dialect: str, wanted: Idempotency, first: Outcome) -> Outcome:
         return first
     IDEMPOTENT.labels(dialect, "conflict").inc()
     detail = "this idempotency key was used with another payload"
+    told = f"{detail}: {wanted.sent}"  # behind the first colon, where sinks/trace.py looks for it among rejections
     if wanted.conflict == 409:
-        raise Refusal(409, detail, [Fault("idempotency_key", detail)], error="idempotency_conflict")
-    raise Refusal(wanted.conflict, detail, [Fault("Idempotency-Key", detail)])
+        raise Refusal(409, detail, [Fault("idempotency_key", told)], error="idempotency_conflict")
+    raise Refusal(wanted.conflict, detail, [Fault("Idempotency-Key", told)])
 
 
 def _away(error: IndexAway) -> None:

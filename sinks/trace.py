@@ -57,8 +57,13 @@ LIMIT {most:UInt32}
 """
 _REJECTIONS = r"""
 SELECT received_at, tenant, dialect, route, status, errors, detail FROM rejections
-WHERE position(body, {id:String}) > 0
-    AND match(body, concat('(^|[^\\w-])', regexpQuoteMeta({id:String}), '($|[^\\w-])'))
+WHERE (position(body, {id:String}) > 0
+        AND match(body, concat('(^|[^\\w-])', regexpQuoteMeta({id:String}), '($|[^\\w-])')))
+    OR (status IN (409, 422) AND arrayExists(
+        (field, message) -> lower(field) IN ('idempotency-key', 'idempotency_key')
+            AND substring(message, position(message, ': ') + 2) = {id:String},
+        arrayMap(fault -> JSONExtractString(fault, 'field'), JSONExtractArrayRaw(errors)),
+        arrayMap(fault -> JSONExtractString(fault, 'message'), JSONExtractArrayRaw(errors))))
 ORDER BY received_at LIMIT {most:UInt32}
 """
 _BETS = """

@@ -79,6 +79,8 @@ class Idempotency:
     fingerprint: bytes
     conflict: int
     """Status for the same key with another payload: 409 for scrip, 422 for the header."""
+    sent: str
+    """The client's own part of the key."""
 
 
 @dataclass(slots=True)

@@ -120,7 +120,7 @@ def ingest(request: Request) -> Accepted:
         "status": "PENDING",
     }
     accepted = drafts.accepted(202, answer, [event])
-    accepted.idempotency = Idempotency(event["dedup_key"], event["fingerprint"], 409)
+    accepted.idempotency = Idempotency(event["dedup_key"], event["fingerprint"], 409, event["idempotency_key"])
     return accepted
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
+import httpx
 import pytest
 
 from schemas import money
@@ -10,6 +12,7 @@ from schemas.keys import uuid7_bytes, uuid_text
 from schemas.registry import EVENT, REJECTION
 from schemas.topics import REJECTIONS
 from tests.events import event
+from tests.gateways import JSON, adwize, gateway, make_key
 from tests.kafka import produce_records
 from tests.sinks import until
 from tests.whole import Whole, whole
@@ -112,6 +115,23 @@ def test_trace_tells_what_a_conversion_is_credited_to(stack: Whole) -> None:
         _, found, _ = stack.quietly("trace", uuid_text(each["event_id"]), "--json")
         (what,) = [step["what"] for step in found["steps"] if step["stage"] == "attributions"]
         assert what == "the signup is credited to a click by click_id"
+
+
+def test_what_was_refused_for_an_idempotency_key_is_found_by_it(stack: Whole, tmp_path: Path) -> None:
+    """No other part of a rejection has a header's key; none is found by a part of its key."""
+    key, parts = 'retry: "7"', ("retry", '"7"', "another", "Idempotency-Key")
+    with gateway(stack.kafka, tmp_path) as one:
+        sent = {"x-api-key": make_key(stack.kafka, [one], tenant="keyed"), "idempotency-key": key} | JSON
+        answers = [
+            httpx.post(f"{one.url}/api/v1/events", headers=sent, content=adwize(name), timeout=30) for name in "aab"
+        ]
+        assert [answer.status_code for answer in answers] == [201, 201, 422]
+    until(lambda: stack.count("rejections", "tenant = 'keyed'") and stack.count("events", "tenant = 'keyed'"), 60)
+    _, found, _ = stack.quietly("trace", key, "--json")
+    assert [step["stage"] for step in found["steps"]] == ["events", "rejections"]
+    assert found["steps"][1]["what"].startswith("refused by the gateway with 422: this idempotency key was used with")
+    for part in parts:
+        assert stack.quietly("trace", part, "--json")[1]["steps"] == [], part
 
 
 def test_an_idempotency_key_is_found(stack: Whole) -> None:

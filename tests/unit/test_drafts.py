@@ -102,7 +102,7 @@ def test_the_index_knows_the_header_by_the_whole_request() -> None:
     assert single is not None
     assert one.key == other.key == none.key == single.key == key("acme", "revosurge", "header", "h")
     assert len({one.fingerprint, other.fingerprint, none.fingerprint, single.fingerprint}) == 4
-    assert one.conflict == 422
+    assert (one.conflict, one.sent) == (422, "h")
     assert send(revosurge.single, LOGIN).idempotency is None
 
 

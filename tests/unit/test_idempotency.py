@@ -15,8 +15,8 @@ from gateway.index_redis import RedisStore
 from gateway.producer import Unavailable
 from tests.redis import KINDS, redis
 
-ONE = Idempotency("k", b"f" * 16, 409)
-OTHER = Idempotency("k", b"g" * 16, 409)
+ONE = Idempotency("k", b"f" * 16, 409, "sent")
+OTHER = Idempotency("k", b"g" * 16, 409, "sent")
 ANSWER = Outcome(ONE.fingerprint, 202, b'{"id":"1"}')
 
 
@@ -79,10 +79,13 @@ def test_another_payload_is_a_conflict_also_while_the_first_is_under_way(opened:
                     await one.once("scrip", OTHER, produce)
                 assert caught.value.status == 409
                 assert caught.value.extra == {"error": "idempotency_conflict"}
+                assert [fault.message for fault in caught.value.faults] == [f"{caught.value.detail}: sent"]
             assert await first == ANSWER
             with pytest.raises(Refusal) as caught:
-                await one.once("adwize", Idempotency("k", b"h" * 16, 422), produce)
+                await one.once("adwize", Idempotency("k", b"h" * 16, 422, "sent"), produce)
             assert (caught.value.status, caught.value.extra) == (422, {})
+            assert caught.value.detail == "this idempotency key was used with another payload"
+            assert [fault.message for fault in caught.value.faults] == [f"{caught.value.detail}: sent"]
         assert produce.calls == 1
 
     asyncio.run(check())
