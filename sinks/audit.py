@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 
 from runtime.losses import Loss
 from schemas.topics import INGEST_EVENTS
-from sinks.spacers import LOG
+from sinks.spacers import SPACERS
 
 KINDS = {"stored": "events", "duplicates": "duplicates", "conflicts": "conflicts"}
 KEEPING_OUT = ("dedup", "sink.events", "sink.duplicates", "sink.conflicts")
@@ -84,6 +84,11 @@ SELECT p, o FROM ({_ROWS})
 WHERE o >= transform(p, {{partitions:Array(UInt32)}}, {{ends:Array(UInt64)}}, toUInt64(0))
 GROUP BY p, o ORDER BY o DESC LIMIT {MOST}
 """  # noqa: S608 - made of constants
+_COMPUTED = """
+SELECT name, default_expression AS expression FROM system.columns
+WHERE database = currentDatabase() AND table = {table:String} AND name IN ('checksum', 'version') AND expression != ''
+"""
+"""A checksum is of all columns but stored_at; of that the version is made, where the first storing of a row counts."""
 _LATER = """
 SELECT stage, count() AS letters FROM dead_letters
 WHERE stage NOT IN {stages:Array(String)} AND fate != 'replayed' GROUP BY stage
@@ -191,13 +196,11 @@ class Auditor:
     def altered(self) -> Iterator[tuple[str, int, list[Difference]]]:
         """Per table: rows that changed since they were inserted, and the ingest coordinates of the first of them."""
         for view in CHECKED:
-            (expression,) = self._values(
-                "SELECT default_expression FROM system.columns WHERE database = currentDatabase()"  # noqa: S608
-                f" AND table = '{view}_rows' AND name = 'checksum'"
-            )
-            condition = f"FROM {view}_rows FINAL WHERE checksum != ({expression})"
-            if view == "events":
-                condition += f" AND ingest_log != {LOG}"
+            computed = self._rows(_COMPUTED, table=f"{view}_rows")
+            wrong = " OR ".join(f"{row['name']} != toUInt64({row['expression']})" for row in computed)
+            condition = f"FROM {view}_rows FINAL WHERE ({wrong})"
+            if view in SPACERS and (shown := SPACERS[view].shown):
+                condition += f" AND {shown}"
             (count,) = self._values(f"SELECT count() {condition}")
             rows = self._rows(
                 f"SELECT ingest_partition AS p, ingest_offset AS o {condition} ORDER BY p, o LIMIT {MOST}"

@@ -26,6 +26,7 @@ from schemas.topics import Topic
 from sinks.avro import Passage, Unreadable
 from sinks.erasure import scrub_persons, scrubber
 from sinks.properties import storable, suspected
+from sinks.spacers import SPACERS
 from sinks.table import Column, Columns, Table
 from sinks.wire import JsonText, avro_value, wire_type
 
@@ -85,6 +86,13 @@ class Feed(ABC):
         """When each event was received, in milliseconds, where the records are events."""
         return []
 
+    def key_times(self, records: Sequence[Any]) -> tuple[list[int], int]:
+        """The times that lead the keys of their rows, in milliseconds, and an epoch of theirs, for a spacer.
+
+        Raises DecodeError, UnknownSchema.
+        """
+        return [], 0
+
     def times(self, records: Sequence[Any]) -> list[int]:
         """When each event was received whose session they may tell, in milliseconds.
 
@@ -130,6 +138,8 @@ class RecordFeed(Feed):
         ]
         sent += [Column(name, get_from_name("UInt64"), *_IN_SQL[name]) for name in self._derived]
         self.tables = (Table(topic.table, tuple(sent)),)
+        spacer = SPACERS.get(topic.table)
+        self._key = topic.value.reader(spacer.time, *(["epoch"] if "epoch" in fields else [])) if spacer else None
         self._owners = topic.value.reader("tenant", "player_id", text=False) if self._scrub is scrub_persons else None
 
     def passed(self, records: Sequence[Any]) -> list[bytes] | None:
@@ -145,6 +155,11 @@ class RecordFeed(Feed):
             return self._scrub is not None
         owners = set(map(self._owners, values))
         return any(player is not None and forgotten.find(tenant, player) for tenant, player in owners)
+
+    def key_times(self, records: Sequence[Any]) -> tuple[list[int], int]:
+        read = self._key
+        found = [read(record.value or b"") for record in records] if read else []
+        return [time for time, *_ in found], found[0][1] if found and found[0][1:] else 0
 
     def rows(self, records: Sequence[Any]) -> list[tuple[Columns, list[Any]]]:
         return [(self.columns(self.read(records)), list(records))]

@@ -31,7 +31,7 @@ from sinks.batch import store
 from sinks.copies import Span, spans_of
 from sinks.copying import Copying
 from sinks.feed import Feed
-from sinks.spacers import Spacing
+from sinks.spacers import Spacing, sample
 from sinks.table import Stored
 from sinks.writer import BadRow, Stop, Writer
 
@@ -79,8 +79,8 @@ class Tools:
     """Bytes above which a topic is no longer fetched."""
     accepts: Callable[[TP, int, int], Awaitable[bool]] = none_accepted
     """Whether a person has accepted that offsets (from, to before) are lost, which is recorded by then."""
-    space: Callable[[Sequence[int]], None] = lambda received: None
-    """Puts a spacer among events that were received at these times (sinks/spacers.py)."""
+    space: Callable[[str, Sequence[int], int], None] = lambda view, times, epoch: None
+    """Puts a spacer among rows of a view that have these times, and this epoch (sinks/spacers.py)."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Lane:
         """When the consumer was sent back for it."""
         self._missed: dict[TP, int] = {}
         """What seemed to be lost when it was looked for last: the last offsets fetched."""
-        self._spacing = Spacing()
+        self._spacing = Spacing(feed.tables[0].view)
         self._task: asyncio.Task[None] | None = None
         self.waits = ""
         """Why nothing is being stored at the moment; empty if all is well."""
@@ -315,7 +315,7 @@ class Lane:
                 self._observe(stored, bad, took)
                 self._release(turn)
                 await self._copy(turn, batch, records)
-                await self._space(turn, stored)
+                await self._space(turn, records, stored)
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
             await self._amend_at_last(records, known)
@@ -341,13 +341,14 @@ class Lane:
         self._behind += 1
         self._tools.copying.ask(spans, partial(self._copied, turn, ends))
 
-    async def _space(self, turn: int, stored: list[Stored]) -> None:
+    async def _space(self, turn: int, records: list[Any], stored: list[Stored]) -> None:
         """Puts a spacer where one is due. A query is dearer without it, and no less right."""
-        if not self._spacing.due(sum(len(each.received) for each in stored)) or self._hurry or turn != self._turn:
+        if not self._spacing.due(sum(each.rows for each in stored[:1])) or self._hurry or turn != self._turn:
             return
-        received = [at for each in stored for at in each.received]
         try:
-            await asyncio.get_running_loop().run_in_executor(self._tools.pool, self._tools.space, received)
+            times, epoch = self._feed.key_times(sample(records))
+            space = partial(self._tools.space, stored[0].view, times, epoch)
+            await asyncio.get_running_loop().run_in_executor(self._tools.pool, space)
         except Exception as error:
             log.warning("puts no spacer", extra={"topic": self.name, "reason": repr(error)})
 

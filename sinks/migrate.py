@@ -24,7 +24,8 @@ from sinks.statements import Statement, StatementError, split
 
 STEPS: dict[str, tuple[Callable[[Client], None], str]] = {
     "0021_events_without_a_join": (copy_all, "copies sessions into the rows of events, seconds for a million"),
-    "0022_spacers": (load_keys, "loads the keys of events anew"),
+    "0022_spacers": (load_keys("events"), "loads the keys of events anew"),
+    "0026_spacers_of_bets": (load_keys("bets", "sessions"), "loads the keys of bets and sessions anew"),
 }
 """What must be done before a migration, and is more than statements; repeatable, too. And what to tell of it."""
 FOLDER = Path(__file__).parent / "migrations"

@@ -8,7 +8,7 @@ blocks do where partitions are behind each other. Parts are left as merges in th
 from clickhouse_connect.driver.client import Client
 
 from sinks.copies import Copier
-from sinks.spacers import Spacing, put
+from sinks.spacers import SPACERS, Spacing, put
 
 RATE = 2000
 BLOCK = 20_000
@@ -77,7 +77,8 @@ _PLACED = {
 
 def fill(client: Client, events: int, since: int = 0) -> None:
     """Inserts the events numbered from ``since`` to ``events`` with their bets, sessions and assignments."""
-    copier, spacing = Copier(client), Spacing()
+    copier = Copier(client)
+    spacings = {view: Spacing(view) for view in SPACERS}
     start = int(client.command(f"SELECT toUnixTimestamp64Milli({START})"))  # type: ignore[arg-type]
     for first in range(since, events, BLOCK):
         common: dict[str, object] = {"start": START, "rate": RATE, "first": first, "count": BLOCK}
@@ -85,11 +86,12 @@ def fill(client: Client, events: int, since: int = 0) -> None:
         client.command(_ASSIGNMENTS.format(**common))
         low, high = (start + end * 1000 // RATE for end in (first, first + BLOCK))
         copier.copy([(low, high + OVERLAP)])
-        if spacing.due(BLOCK):
-            put(client, [low, (low + high) // 2, high])
         client.command(_SESSIONS.format(**common | {"first": first // 40, "count": BLOCK // 40}))
         bets = common | {"count": BLOCK // 4, "step": 4}
         client.command(_BETS.format(**bets | _PLACED, version="n"))
         if first >= OPEN_FOR:
             bets |= {"first": first - OPEN_FOR, "step": 8, "count": BLOCK // 8}
             client.command(_BETS.format(**bets | _SETTLED, version=f"n + {OPEN_FOR}") + " WHERE n % 80 != 0")
+        stored = {"events": BLOCK, "bets": BLOCK * 3 // 8, "sessions": BLOCK * 7 // 40}
+        for view in (view for view, spacing in spacings.items() if spacing.due(stored[view])):
+            put(client, view, [low, (low + high) // 2, high])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from schemas.topics import EVENTS
 from sinks import lane as module
 from sinks import spacers
 from sinks.lane import Gap, Lane, Tools, touched
-from sinks.table import Stored
+from sinks.table import Stored, Table
 from sinks.writer import Stop
 
 AT = TP(EVENTS.name, 0)
@@ -56,8 +57,12 @@ class Consumer:
 
 class Topic:
     topic = EVENTS
+    tables = (Table("events", ()),)
     restates = False
     copies = False
+
+    def key_times(self, records: Sequence[Record]) -> tuple[list[int], int]:
+        return [record.offset for record in records], 7
 
 
 async def position() -> int:
@@ -415,12 +420,12 @@ def test_a_record_that_cannot_be_read_takes_no_other_out_of_the_copy() -> None:
 
 
 def test_spacers_are_put_among_events_and_nothing_waits_for_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spacers, "EVERY", 3)
-    put: list[list[int]] = []
+    monkeypatch.setitem(spacers.SPACERS, "events", replace(spacers.SPACERS["events"], every=3))
+    put: list[tuple[str, list[int], int]] = []
     settled: list[int] = []
 
-    def space(received: Sequence[int]) -> None:
-        put.append(list(received))
+    def space(view: str, times: Sequence[int], epoch: int) -> None:
+        put.append((view, list(times), epoch))
         raise ConnectionError
 
     class Settling(Consumer):
@@ -439,5 +444,5 @@ def test_spacers_are_put_among_events_and_nothing_waits_for_one_that_fails(monke
     )
     for offset in range(7):
         asyncio.run(lane._store(0, [(AT, [Record(EVENTS.name, 0, offset, 0, b"", b"x", ())])]))
-    assert put == [[2000], [5000]]
+    assert put == [("events", [2], 7), ("events", [5], 7)]
     assert settled == [1, 2, 3, 4, 5, 6, 7]

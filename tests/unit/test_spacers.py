@@ -1,6 +1,7 @@
 """When the sink puts a spacer among events."""
 
 import random
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -11,8 +12,8 @@ from sinks.spacers import Spacing, put
 
 
 def test_one_is_due_in_the_block_that_makes_it_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spacers, "EVERY", 10)
-    spacing = Spacing()
+    monkeypatch.setitem(spacers.SPACERS, "events", replace(spacers.SPACERS["events"], every=10))
+    spacing = Spacing("events")
     assert [spacing.due(events) for events in (9, 0, 5, 9, 0, 1, 30, 1)] == [
         False, False, True, False, False, True, True, False,
     ]  # fmt: skip
@@ -21,10 +22,10 @@ def test_one_is_due_in_the_block_that_makes_it_enough(monkeypatch: pytest.Monkey
 def test_it_goes_to_the_middle() -> None:
     class Client:
         def command(self, _: str, parameters: dict[str, int], **__: Any) -> None:
-            assert parameters == {"at": 30}
+            assert parameters == {"at": 30, "epoch": 0}
 
     client: Any = Client()
-    put(client, [90, 10, 20, 30, 9_000])  # out of order, and one far from the others
+    put(client, "events", [90, 10, 20, 30, 9_000])  # out of order, and one far from the others
 
 
 def test_it_is_wide_enough_for_a_granule_of_its_own() -> None:
