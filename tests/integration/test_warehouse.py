@@ -18,6 +18,7 @@ from schemas import money
 from schemas.registry import BET, EVENT
 from schemas.topics import BETS, EVENTS
 from sinks.clickhouse import connect
+from sinks.deep import as_stored
 from sinks.errors import CODES, Outcome, classify
 from tests.events import T0, event
 from tests.sinks import Warehouse, warehouse
@@ -214,16 +215,21 @@ VALUES = st.recursive(
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=5), min_size=1, max_size=40))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_object_can_be_stored(found: Warehouse, documents: list[dict[str, Any]]) -> None:
-    records = []
+    records, texts = [], []
     for document in documents:
         text = json.dumps(document, ensure_ascii=False)
         for number in ("1e400", "-1E+999", "1" * 400, "9" * 250 + "e99"):
             text = text.replace(f'"\\u0000{number}"', number)
         records.append(an_event(properties=text))
+        texts.append(text.encode())
     bad = found.store(records)
     assert [(row.cause.value, row.error) for row in bad] == []
+    which = "FROM events WHERE ingest_log = 5 AND ingest_offset >= {least:UInt64} ORDER BY ingest_offset"
     least = min(record.offset for record in records)
-    found.rows("SELECT properties FROM events WHERE ingest_log = 5 AND ingest_offset >= {least:UInt64}", least=least)
+    found.rows(f"SELECT properties {which}", least=least)
+    stored = [row["text"] for row in found.rows(f"SELECT toJSONString(properties) AS text {which}", least=least)]
+    again = as_stored(found.client, texts)  # what `sluice audit --deep` compares with
+    assert list(map(json.loads, again)) == list(map(json.loads, stored))
 
 
 def test_a_property_that_looks_like_a_date_stays_the_text_that_was_sent(found: Warehouse) -> None:
