@@ -2,7 +2,7 @@
 
 More throughput is had by starting more gateways.
 
-Errors: AddressTaken, SettingsError.
+Errors: AddressTaken.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from gateway.registry import Registry
 from gateway.rejections import Rejections
 from gateway.routes import Routes
 from runtime import metrics
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings
 from schemas.topics import CONTROL_REGISTRY, INGEST_EVENTS, REJECTIONS
 
 log = logging.getLogger("sluice.gateway")
@@ -141,10 +141,7 @@ def _version() -> str:
 
 
 def _redis(settings: Settings) -> str | None:
-    address = None if settings.redis is None else settings.redis.get_secret_value()
-    if address is not None and not address.startswith(("redis://", "rediss://")):
-        raise SettingsError("redis / SLUICE_REDIS: must begin with redis:// or rediss://")
-    return address
+    return None if settings.redis is None else settings.redis.get_secret_value()
 
 
 def _store(settings: Settings) -> Store:
@@ -156,7 +153,7 @@ def _store(settings: Settings) -> Store:
 
 
 async def serve(settings: Settings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken, SettingsError."""
+    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

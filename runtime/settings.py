@@ -6,14 +6,19 @@ in the current folder, else from the default here. ``docs/settings.md`` is made 
 Errors: SettingsError, with every fault at once.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+LONGEST = 100 * 365 * DAY
+"""Of the durations that the results depend on: beyond, milliseconds fit no longer where they are kept."""
+BROKER = re.compile(r"(?P<host>[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 
 
 class SettingsError(ValueError):
@@ -30,6 +35,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     # The stack
@@ -60,11 +66,15 @@ class Settings(BaseSettings):
     min_insync_replicas: int = Field(1, ge=1, le=9, description="Replicas that must have a record before it counts")
 
     # Semantics
-    dedup_window: float = Field(7 * DAY, gt=0, description="How long a dedup key is remembered, by stream time")
-    session_gap: float = Field(30 * 60, gt=0, description="A longer pause than this begins a new session")
-    lateness: float = Field(DAY, gt=0, description="An event received later than this after it happened is late")
+    dedup_window: float = Field(
+        7 * DAY, gt=0, le=LONGEST, description="How long a dedup key is remembered, by stream time"
+    )
+    session_gap: float = Field(30 * 60, gt=0, le=LONGEST, description="A longer pause than this begins a new session")
+    lateness: float = Field(
+        DAY, gt=0, le=LONGEST, description="An event received later than this after it happened is late"
+    )
     attribution_window: float = Field(
-        7 * DAY, gt=0, description="A touch is credited for conversions up to this long after it"
+        7 * DAY, gt=0, le=LONGEST, description="A touch is credited for conversions up to this long after it"
     )
 
     # Gateway
@@ -150,7 +160,44 @@ class Settings(BaseSettings):
             start, dash, end = value.partition("-")
             if not (dash and start.isdigit() and end.isdigit()):
                 raise ValueError("write it as FROM-TO, two offsets")
+            if int(start) >= int(end):
+                raise ValueError("FROM is the first offset that is lost, TO the one behind the last")
             return int(start), int(end)
+        return value
+
+    @field_validator("kafka")
+    @classmethod
+    def _brokers(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        addresses = [address.strip() for address in value.split(",")]
+        for address in addresses:
+            found = BROKER.fullmatch(address)
+            if found is None or not 1 <= int(found["port"] or 1) <= 65535:
+                raise ValueError("write it as host:port[,host:port]")
+        return ",".join(addresses)
+
+    @field_validator("clickhouse")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_url(value, ("http", "https"))
+            if "@" in urlsplit(value).netloc:
+                raise ValueError("account and password are the settings clickhouse_user and clickhouse_password")
+        return value
+
+    @field_validator("redis")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _require_url(value.get_secret_value(), ("redis", "rediss"))
+        return value
+
+    @field_validator("min_insync_replicas")
+    @classmethod
+    def _in_sync(cls, value: int, known: ValidationInfo) -> int:
+        if value > known.data.get("replication", value):
+            raise ValueError("more than the setting replication: no record could ever be written")
         return value
 
 
@@ -177,9 +224,21 @@ def environment(settings: Settings) -> dict[str, str]:
     return found
 
 
+def _require_url(text: str, schemes: tuple[str, ...]) -> None:
+    """Raises ValueError where it is no URL of one of the schemes with a host and, if at all, a port that can be."""
+    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    url = urlsplit(text)
+    if not url.hostname or url.port == 0:  # asking for the port raises where it is none
+        raise ValueError("must name a host and, behind a colon, its port")
+
+
 def _line(fault: Any) -> str:
     name = ".".join(map(str, fault["loc"])) or "settings"
     flag = name.replace("_", "-")
-    secret = "password" in name or "secret" in name
+    field = Settings.model_fields.get(name)
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    # A password may also stand in an address, or be given under a name that there is not.
+    secret = SecretStr in kinds or "password" in name or "secret" in name or "@" in str(fault["input"])
     given = "" if secret else f" (given: {fault['input']!r})"
     return f"{flag} / SLUICE_{name.upper()}: {fault['msg']}{given}"

@@ -42,3 +42,43 @@ def test_every_fault_is_told_at_once(dotenv: Callable[[str], None], monkeypatch:
 def test_a_file_that_serves_other_programs_too_is_no_fault(dotenv: Callable[[str], None]) -> None:
     dotenv("POSTGRES_PASSWORD=secret\nWORKERS=9\nSLUICE_WORKERS=2\n")
     assert load().workers == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lateness", "inf"),
+        ("lateness", "1e300"),
+        ("session_gap", "nan"),
+        ("gateway_ack_timeout", "inf"),
+        ("kafka", "localhost:abc"),
+        ("kafka", "localhost:99999"),
+        ("kafka", "kafka://localhost:9092"),
+        ("kafka", "one:9092,,two:9092"),
+        ("kafka", ""),
+        ("clickhouse", "localhost:8123"),
+        ("clickhouse", "http://localhost:abc"),
+        ("clickhouse", "http://localhost:99999"),
+        ("clickhouse", "http://"),
+        ("clickhouse", "http://me:hush@localhost:8123"),
+        ("redis", "localhost:6379"),
+        ("redis", "redis://:hush@localhost:abc/0"),
+        ("accept_loss", "9-3"),
+        ("accept_loss", "3"),
+        ("min_insync_replicas", "2"),
+    ],
+)
+def test_what_can_not_be_is_refused_before_it_is_used(dotenv: Callable[[str], None], name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(**{name: value})
+    assert f"SLUICE_{name.upper()}: " in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_addresses_that_can_be(dotenv: Callable[[str], None]) -> None:
+    found = load(
+        kafka="one, [::1]:9092,two.example:19092", clickhouse="https://house", redis="rediss://:x@cache:6380/1",
+        replication=3, min_insync_replicas=2, accept_loss="0-7",
+    )  # fmt: skip
+    assert found.kafka_address() == "one,[::1]:9092,two.example:19092"
+    assert (found.clickhouse_url(), found.accept_loss) == ("https://house", (0, 7))
