@@ -1,6 +1,7 @@
 """How a worker and a sink run: in the foreground, waiting for what they need, until they fail or are asked to end."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -40,7 +41,7 @@ async def serve(
     """Runs the service and its monitor at ``address`` until SIGTERM, SIGINT or its failure; returns the exit code.
 
     Errors of ``away``, and those of a Kafka that does not answer, are waited out at the start. The text of
-    ``sentences`` tells a person what to mend; anything else is a defect of ours.
+    ``sentences`` tells a person what to mend; anything else is a defect of ours. Exit code 2 where it cannot listen.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -57,7 +58,14 @@ async def serve(
         return "stopping" if stopping.is_set() else service.ready()
 
     monitor = Monitor(*address, ready)
-    await monitor.start()
+    try:
+        await monitor.start()
+    except OSError as error:
+        reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        print(f"sluice {name}: cannot listen on {':'.join(map(str, address))}: {reason}", file=sys.stderr)
+        await service.stop()
+        await monitor.stop()
+        return 2
     log.info("listening", extra={"port": monitor.port})
     asked = loop.create_task(stopping.wait())
     try:

@@ -18,7 +18,7 @@ FLAGS = ("sink_port", "slot", "accept_loss")
 
 
 def run(settings: Settings) -> int:
-    """Exit code: 0 after an orderly end, 1 where only a person, or a new start, can mend what is wrong."""
+    """Exit code: 0 after an orderly end, 1 where a person or a new start must help, 2 where it cannot listen."""
     logs.configure(settings.log_level, settings.log_format)
     memory.settle(memory.BATCHES)
     with alone_in(settings.data_dir / "faust" / f"sink-{settings.slot}", "sink"):
