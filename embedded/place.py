@@ -62,7 +62,7 @@ class Claim:
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen on ``port`` now."""
+    """Whether a server could listen on ``port`` now. Raises PlaceError where it could not on any of ``host``."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -70,7 +70,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
-            raise
+            raise PlaceError(f"Nothing can listen on the address {host}: {error.strerror}.") from error
     return True
 
 
