@@ -6,7 +6,7 @@ import uvloop
 
 from gateway.server import AddressTaken, serve
 from runtime import logs, memory
-from runtime.settings import Settings, load
+from runtime.settings import Settings, SettingsError, load
 
 FLAGS = ("gateway_host", "gateway_port", "redis")
 
@@ -17,7 +17,7 @@ def run(settings: Settings) -> int:
     memory.settle()
     try:
         uvloop.run(serve(settings))
-    except AddressTaken as error:
+    except (AddressTaken, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

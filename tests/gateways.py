@@ -45,7 +45,7 @@ class Gateway:
         """Starts it and waits until it is ready, or only until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.gateway"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "cli.main", "gateway"], env=self._environment, stdout=log, stderr=log
             )
         await_that(lambda: self._answers("/ready" if ready else "/health"), START_LIMIT, self.log.read_text)
         return self
