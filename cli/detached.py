@@ -7,16 +7,21 @@ import time
 from pathlib import Path
 
 from cli.stack import read
-from runtime.settings import Settings, environment
+from runtime.settings import Settings, SettingsError, environment
 
 POLL = 0.1
 
 
 def detach(settings: Settings) -> int:
-    """Returns once everything is up (0) or could not be started (the supervisor's exit code)."""
+    """Returns once everything is up (0) or could not be started (the supervisor's exit code). Raises SettingsError."""
     log = settings.data_dir / "logs" / "supervisor.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as output:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    except OSError as error:
+        sentence = f"{settings.data_dir} cannot be used: {error.strerror}"
+        raise SettingsError(f"data_dir / SLUICE_DATA_DIR: {sentence}") from error
+    with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up", "--quiet"],
             stdin=subprocess.DEVNULL,

@@ -77,7 +77,7 @@ def read(folder: Path) -> Stack | None:
     """What was left in the data folder last; None where nothing ever was."""
     try:
         found = json.loads((folder / FILE).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     roles = [Role(**role | {"process": _process(role["process"])}) for role in found["roles"]]
     return Stack(Process(**found["supervisor"]), found["phase"], found["settings"], roles)

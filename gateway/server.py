@@ -2,7 +2,7 @@
 
 More throughput is had by starting more gateways.
 
-Errors: AddressTaken.
+Errors: AddressTaken, SettingsError.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from gateway.registry import Registry
 from gateway.rejections import Rejections
 from gateway.routes import Routes
 from runtime import metrics
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError
 from schemas.topics import CONTROL_REGISTRY, INGEST_EVENTS, REJECTIONS
 
 log = logging.getLogger("sluice.gateway")
@@ -149,11 +149,14 @@ def _store(settings: Settings) -> Store:
     if address is not None:
         return RedisStore(address, settings.dedup_window, settings.gateway_ack_timeout * 1.5, settings.redis_timeout)
     folder: Path = settings.data_dir / "gateway" / str(settings.gateway_port) / "idempotency"
-    return DiskStore(folder, settings.dedup_window)
+    try:
+        return DiskStore(folder, settings.dedup_window)
+    except OSError as error:
+        raise SettingsError(f"data_dir / SLUICE_DATA_DIR: {folder} cannot be used: {error.strerror}") from error
 
 
 async def serve(settings: Settings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken."""
+    """Runs a gateway until SIGTERM or SIGINT, and returns when it is drained. Raises AddressTaken, SettingsError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

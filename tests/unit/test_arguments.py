@@ -1,11 +1,14 @@
 """What commands refuse before they do anything, and what they say of a Kafka or ClickHouse that cannot answer."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
@@ -105,3 +108,15 @@ def test_migrations_that_clickhouse_refuses_are_no_traceback(
     monkeypatch.setattr(Migrator, "run", refuse)
     assert migrate.run(load()) == 1
     assert "cannot answer: READONLY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [["up", "--detach"], ["gateway", "--gateway-port", "1"]])
+def test_a_data_folder_that_cannot_be_is_said(
+    given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("gateway.http.HttpServer.start", AsyncMock())
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--data-dir", str(tmp_path / "file" / "data")])
+    assert ended.value.code == 2
+    assert re.search("^data_dir / SLUICE_DATA_DIR: .* cannot be used: Not a directory$", capsys.readouterr().err, re.M)
