@@ -9,7 +9,7 @@ from cli.slot import alone_in
 from runtime import logs, memory
 from runtime.app import Crashed
 from runtime.plain import PlainWorker
-from runtime.settings import Settings, load
+from runtime.settings import Settings, SettingsError, load
 from runtime.worker import Fatal, Worker
 from streams.agents import exact_agents
 from streams.plain import plain_agents
@@ -34,8 +34,12 @@ class Agents(Worker):
     """The exact agents, and the plain ones beside them, which do not count for readiness. Raises SettingsError."""
 
     def __init__(self, settings: Settings) -> None:
-        plain = plain_agents(settings)
-        super().__init__(exact_agents(settings), settings)
+        plain, exact = plain_agents(settings), exact_agents(settings)
+        names = [agent.name for agent in exact]
+        if settings.rebuild not in (None, *names):
+            sentence = f"there is no agent {settings.rebuild!r}; there are {', '.join(names)}"
+            raise SettingsError(f"rebuild / SLUICE_REBUILD: {sentence}")
+        super().__init__(exact, settings)
         self._plain = PlainWorker(plain, settings)
 
     async def start(self) -> None:

@@ -21,6 +21,7 @@ from runtime.settings import load
 from runtime.table import Table, TableError
 from sinks.letters import Filter, Letters
 from sinks.migrate import Migrator
+from streams.plain import plain_agents
 
 ID = UUID(int=7)
 
@@ -46,12 +47,13 @@ def abroad(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ["dlq", "replay", "--limit", "-5", "--all"],
         ["dlq", "discard", "--limit", "0", "--all"],
         ["trace", ""],
+        *(["replay", "sessions", "--limit", limit] for limit in ("-1", "nan", "inf")),
     ],
 )
 def test_what_nobody_means_is_refused(
     given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("dlq", "forget", "trace"):
+    for module in ("dlq", "forget", "replay", "trace"):
         monkeypatch.setattr(f"cli.{module}.run", lambda *_, **__: pytest.fail("it was run"))
     with pytest.raises(SystemExit) as ended:
         main(given)
@@ -120,3 +122,14 @@ def test_a_data_folder_that_cannot_be_is_said(
         main([*given, "--data-dir", str(tmp_path / "file" / "data")])
     assert ended.value.code == 2
     assert re.search("^data_dir / SLUICE_DATA_DIR: .* cannot be used: Not a directory$", capsys.readouterr().err, re.M)
+
+
+def test_an_agent_that_there_is_not_is_not_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["worker", "--rebuild", "sesions", "--data-dir", str(tmp_path), "--kafka", "127.0.0.1:1"])
+    assert ended.value.code == 2
+    assert "rebuild / SLUICE_REBUILD: there is no agent 'sesions'; there are attribution, " in capsys.readouterr().err
+
+
+def test_a_plain_agent_that_is_named_twice_runs_once() -> None:
+    assert [agent.name for agent in plain_agents(load(plain="pulse,velocity,pulse"))] == ["pulse", "velocity"]
