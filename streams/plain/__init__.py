@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def plain_agents(settings: Settings) -> "list[PlainAgent]":
     """The plain agents that the setting names. Raises SettingsError where there is none of a name."""
     known = [module.name for module in pkgutil.iter_modules(__path__)]
-    wanted = [name for name in settings.plain.split(",") if name]
+    wanted = [name for name in dict.fromkeys(settings.plain.split(",")) if name]  # named twice, it is one all the same
     unknown = [name for name in wanted if name not in known]
     if unknown:
         sentence = f"there is no plain agent {unknown[0]!r}; there are {', '.join(known)}"
