@@ -13,6 +13,7 @@ import uvloop
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cli.arguments import seconds
 from cli.rebuild import Rebuild, Refusal
 from runtime import logs, memory
 from runtime.agent import Agent
@@ -29,7 +30,7 @@ LIMIT = 24 * 3600
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("agent", metavar="AGENT", help="the agent to rebuild")
-    parser.add_argument("--limit", type=float, default=LIMIT, metavar="S", help="give up after so many seconds")
+    parser.add_argument("--limit", type=seconds, default=LIMIT, metavar="S", help="give up after so many seconds")
     parser.add_argument("--keep", action="store_true", help="keep the rows of former epochs, which no view shows")
 
 
