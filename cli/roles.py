@@ -55,9 +55,10 @@ def role(name: str, settings: Settings, log: ChildLog, port: int, host: str) -> 
     return Child(Role(name, address=f"http://{near}:{port}"), program, log)
 
 
-def answers(host: str, port: int, path: str) -> bool:
+def answers(host: str, port: int, path: str, secure: bool = False) -> bool:
     """Whether a GET of ``path`` is answered with 200 within a second."""
-    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT)
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(host, port, timeout=PROBE_TIMEOUT)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK

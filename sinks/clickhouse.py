@@ -26,6 +26,11 @@ class Refused(Exception):  # noqa: N818
     """ClickHouse answers, and does not let us in."""
 
 
+def port_of(scheme: str) -> int:
+    """Where ClickHouse listens if the URL does not say."""
+    return 8443 if scheme == "https" else 8123
+
+
 def connect(settings: Settings, database: bool = True) -> Client:
     """A client for plain queries, safe to use from several threads. Without ``database``, in none of its own.
 
@@ -35,7 +40,7 @@ def connect(settings: Settings, database: bool = True) -> Client:
     try:
         return clickhouse_connect.get_client(
             host=url.hostname or "127.0.0.1",
-            port=url.port or (8443 if url.scheme == "https" else 8123),
+            port=url.port or port_of(url.scheme),
             interface=url.scheme,
             username=settings.clickhouse_user,
             password=settings.clickhouse_password.get_secret_value(),
