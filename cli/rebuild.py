@@ -9,7 +9,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -19,7 +19,7 @@ from faust.types import TP
 from runtime.agent import Agent, Record
 from runtime.epochs import Epochs, complete
 from runtime.lane import Fatal
-from runtime.origin import CAUSE, HEADER, ingest_coordinates
+from runtime.origin import HEADER, ingest_coordinates
 from runtime.positions import Positions
 from runtime.settings import Settings
 from runtime.topics import Topics
@@ -136,9 +136,9 @@ class Lost:
     """What a partition of the log has lost, from stored events.
 
     An event is taken if its place in ingest.events lies before the first one of that ingest partition that the log
-    still has, so that each counts once. That holds for what dedup writes, in the order of each ingest partition. A
-    topic further on has them in another order; of it all are taken, and its agents take an event that comes again, by
-    its coordinates, for the same.
+    still has. That holds for what dedup writes, in the order of each ingest partition, but for dead letters that were
+    replayed. A topic further on has them in another order; of it all are taken. What then comes again, of these or by
+    a letter, agents take for the same, by its coordinates.
     """
 
     def __init__(self, settings: Settings, client: Client, agent: Agent, partitions: int) -> None:
@@ -149,8 +149,8 @@ class Lost:
         """Chunks of records that stand for those before ``begin``."""
         if not can_rebuild(self._agent.source):
             raise Fatal(f"{tp.topic} has lost its records before {begin}, and ClickHouse does not hold them")
-        in_order = self._agent.source.source == INGEST_EVENTS.name
-        kept = await self._kept(tp, begin) if in_order else {}
+        ordered = self._agent.source.source == INGEST_EVENTS.name
+        kept = await self._kept(tp, begin) if ordered else {}
         found = records(self._client, self._agent.source, tp.partition, self._partitions, begin - 1)
         lost = (record for (log, partition, offset), record in found if offset < kept.get((log, partition), END))
         while chunk := await asyncio.to_thread(_chunk, lost):
@@ -168,14 +168,22 @@ class Lost:
             end = (await consumer.end_offsets([place]))[place]
             while await consumer.position(place) < end and len(first) < self._partitions:
                 for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, ()):
-                    headers = dict(record.headers)
-                    cause = headers.get(CAUSE) or headers.get(HEADER)
-                    if cause:
-                        log, partition, offset = ingest_coordinates(cause)
+                    if (found := in_order(record.headers)) is not None:
+                        log, partition, offset = found
                         first.setdefault((log, partition), offset)
         finally:
             await consumer.stop()
         return first
+
+
+def in_order(headers: Iterable[tuple[str, bytes]]) -> tuple[int, int, int] | None:
+    """The place in ingest.events that a record of dedup's has in the order of its partition: where dedup stood.
+
+    Not its cause, which for the replay of a dead letter is where its event once was; and none for a letter of the agent
+    at hand, which stands anywhere.
+    """
+    origin = dict(headers).get(HEADER)
+    return ingest_coordinates(origin) if origin else None
 
 
 def _chunk(found: Iterator[Record]) -> list[Record]:

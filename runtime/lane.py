@@ -231,7 +231,8 @@ class Lane:
             result = await self._step(records)
             self._tools.observe(self.agent.name, self.tp.partition, result, time.perf_counter() - started)
             self._settle()
-            self.state.tend(result.read)
+            # While it is rebuilt nothing is too old: the replay of a dead letter stands far behind what it belongs to.
+            self.state.tend(result.read, sweep=self._tools.preload is None)
             if self._carrier is not None and self._carrier.due():
                 await self._carrier.advance(self._tools.outlet, self._tools.kafka)
 

@@ -197,11 +197,12 @@ class PartitionState:
             del self.objects[key]
         return len(parts)
 
-    def tend(self, read: int) -> None:
+    def tend(self, read: int, sweep: bool = True) -> None:
         """What the store needs now and then, a little at a time: for so many records ``read``."""
         assert self.store is not None
         self.store.learn(PACE * read)
-        self.sweep(read)
+        if sweep:
+            self.sweep(read)
 
     def sweep(self, read: int) -> None:
         """Looks at the next few entries, for so many records ``read``, and removes those that have expired.

@@ -22,6 +22,20 @@ _RANK = 8
 """Where an event's rank stands in its place, behind its time."""
 
 
+def unplaced(events: list[Event], session: Session | None, state: State, prefix: bytes) -> list[Event]:
+    """The events without those that have their place already; ``session`` is the current one.
+
+    An event comes again where a rebuild takes it from its own record, or from ClickHouse, and then meets the replay of
+    the dead letter that it once was.
+    """
+    if len(events) > 1:
+        places = {event.place: event for event in events}
+        events = events if len(places) == len(events) else list(places.values())
+    last = b"" if session is None else session.last  # behind it is none
+    again = [event for event in events if event.place <= last and state.get(prefix + EVENT + event.place) is not None]
+    return [event for event in events if event not in again] if again else events
+
+
 def extended(session: Session, events: list[Event], gap: int) -> bool:
     """Whether the events are all of the current session and change nothing else, as most do; it then has them.
 

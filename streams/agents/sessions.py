@@ -26,7 +26,7 @@ from schemas.keys import key, uuid5_bytes, uuid_text
 from schemas.registry import EVENT, SESSION
 from schemas.topics import DAY, EVENTS, INGEST_RETENTION, SESSIONS
 from streams.placing import EVENT as EVENT_ENTRY
-from streams.placing import HEAD, Placing, extended
+from streams.placing import HEAD, Placing, extended, unplaced
 from streams.sessionizing import OTHER, RANK, SUMS, Event, Session, coordinates_of, event_id_of, order_key, time_of
 
 HASH = 16
@@ -85,8 +85,11 @@ class Sessionizer:
                 seen[name.hex()] = max(note, seen.get(name.hex(), note))
                 continue
             prefix = _prefix(name)
-            rows = _Rows(self._gap, state, emit, name, note)
             current = state.load(prefix + HEAD, Session.unpack)
+            note.events = unplaced(note.events, current, state, prefix)
+            if not note.events:
+                continue
+            rows = _Rows(self._gap, state, emit, name, note)
             if current is not None and extended(current, note.events, self._gap):
                 for event in note.events:
                     state.put(prefix + EVENT_ENTRY + event.place, event.pack())

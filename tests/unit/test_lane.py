@@ -2,15 +2,17 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from faust.types import TP
 
 from runtime import lane as module
-from runtime.agent import Agent
+from runtime.agent import Agent, Record
 from runtime.lane import Lane
 from runtime.producer import SendFailed
-from runtime.step import Gap
+from runtime.step import Gap, Result
+from runtime.transport import Run
 from schemas.topics import WAGERS
 
 
@@ -169,3 +171,26 @@ def test_what_was_fetched_and_never_came_is_fetched_again() -> None:
         assert [look_back() for _ in range(3)] == [None] * 3, "nothing is fetched in a rebalance"
 
     asyncio.run(run())
+
+
+def test_nothing_expires_while_it_is_rebuilt() -> None:
+    """The replay of a dead letter stands days behind what it belongs to, which must be there still."""
+
+    class Once(Lane):
+        async def _step(self, records: Run) -> Result:
+            self.state.marker.applied = records[-1].offset
+            return Result(self.state.marker, {}, len(records))
+
+    async def run(preload: Any) -> list[Any]:
+        tools: Any = Tools()
+        tools.preload, tools.observe, tools.ledger = preload, lambda *_: None, Mock()
+        parts: Any = (None, None, tools)
+        each = Once(Agent("any", WAGERS, lambda *_: None, retention=1), TP("wagers", 0), *parts)
+        swept: list[Any] = []
+        state: Any = each.state
+        state.store, state.sweep = Mock(), swept.append
+        await each._handle([Record("wagers", 0, 0, 0, None, None)])
+        return swept
+
+    assert asyncio.run(run(None)) == [1]
+    assert asyncio.run(run(lambda *_: None)) == []
