@@ -208,6 +208,8 @@ def load(**flags: Any) -> Settings:
     except ValidationError as error:
         lines = [_line(fault) for fault in error.errors(include_url=False, include_context=False)]
         raise SettingsError("\n".join(lines)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file .env in the current folder cannot be read: {error}") from None
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -44,6 +44,13 @@ def test_a_file_that_serves_other_programs_too_is_no_fault(dotenv: Callable[[str
     assert load().workers == 2
 
 
+def test_a_file_that_cannot_be_read_is_said(dotenv: Callable[[str], None]) -> None:
+    dotenv("")
+    Path(".env").write_bytes(b"SLUICE_CLICKHOUSE_PASSWORD=s\xfc\xdf\n")
+    with pytest.raises(SettingsError, match=r"^the file \.env in the current folder cannot be read: .* can't decode "):
+        load()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
