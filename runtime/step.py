@@ -20,6 +20,9 @@ from runtime.store import StateDamaged, StateFailed
 from schemas.registry import UnknownSchema
 from schemas.topics import DEAD_LETTERS
 
+IN_A_ROW = "letters in a row"
+"""Name of a fact about the partition: how many of its records have failed by now, without one between that did not. It
+is kept, or a worker that is started again and again would make dead letters of them all, a handful at each start."""
 SYSTEM = (StateDamaged, StateFailed, OSError, MemoryError)
 """What is never a record's fault."""
 
@@ -55,7 +58,6 @@ class Stepper:
     def __init__(self, agent: Agent, partitions: dict[str, int], partition: int, limit: int) -> None:
         """``partitions`` of each output topic; after more than ``limit`` letters in a row it is not the records."""
         self.agent, self.partitions, self.partition, self._limit = agent, partitions, partition, limit
-        self._in_a_row = 0
 
     def run(
         self,
@@ -90,19 +92,23 @@ class Stepper:
                 if len(records) > 1:
                     records = records[: attempt.handled or len(records) // 2]
                     continue
-                self._count(records[0], error)
-                return _Attempt(self, marker, reads, outputs(), objects, dense).letter(records[0], error)
+                in_a_row = self._count(records[0], marker, error)
+                result = _Attempt(self, marker, reads, outputs(), objects, dense).letter(records[0], error)
+                result.marker.meta[IN_A_ROW] = in_a_row
+                return result
             if result.read > result.dropped:
-                self._in_a_row = 0
+                result.marker.meta.pop(IN_A_ROW, None)
             return result
 
-    def _count(self, record: Any, error: Exception) -> None:
-        self._in_a_row += 1
-        if self._in_a_row > self._limit:
+    def _count(self, record: Any, marker: Marker, error: Exception) -> int:
+        """This failure, and those right before it. Raises TooManyLetters."""
+        in_a_row: int = marker.meta.get(IN_A_ROW, 0) + 1
+        if in_a_row > self._limit:
             raise TooManyLetters(
-                f"{self._in_a_row} records in a row failed in the agent {self.agent.name}; "
+                f"{in_a_row} records in a row failed in the agent {self.agent.name}; "
                 f"{self.agent.source.name}-{self.partition}@{record.offset} with {type(error).__name__}: {error}"
             ) from error
+        return in_a_row
 
 
 class _Attempt:

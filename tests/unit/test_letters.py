@@ -1,0 +1,48 @@
+"""Too many records in a row that fail are not to blame; how often the worker is started changes nothing of that."""
+
+from typing import Any
+
+import pytest
+
+from runtime.agent import Agent, Emit, State
+from runtime.step import TooManyLetters
+from runtime.testing import Run
+from schemas.registry import DEAD_LETTER
+from schemas.topics import DEAD_LETTERS, WAGERS
+
+LIMIT = 3
+
+
+def _step(record: Any, state: State, emit: Emit) -> None:
+    if record.value == b"poison":
+        raise ValueError("poison")
+    state.put(b"last", record.value)
+
+
+def _run(*values: bytes, limit: int = LIMIT) -> Run:
+    run = Run([Agent("any", WAGERS, _step, retention=1)], partitions=1, limit=limit)
+    for value in values:
+        run.append(WAGERS, b"k", value, 0)
+    return run
+
+
+def _letters(run: Run) -> list[int]:
+    return [DEAD_LETTER.decode(record.value or b"")["offset"] for record in run.records(DEAD_LETTERS)]
+
+
+@pytest.mark.parametrize("lose_disk", [False, True])
+def test_a_new_start_does_not_count_anew(lose_disk: bool) -> None:
+    run = _run(*[b"poison"] * 20)
+    for _ in range(4):
+        with pytest.raises(TooManyLetters, match=r"^4 records in a row failed in the agent any; wagers-0@3 with "):
+            run.work("any")
+        run.restart("any", lose_disk)
+    assert _letters(run) == [0, 1, 2]
+
+
+def test_one_that_does_not_fail_ends_the_row() -> None:
+    run = _run(*[b"poison"] * 3, b"good", *[b"poison"] * 3, b"good")
+    for _ in range(8):
+        run.work("any", most=1)
+        run.restart("any")
+    assert _letters(run) == [0, 1, 2, 4, 5, 6]
