@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any, Protocol
 
+from cli.reach import reachable
 from runtime.kafka import RETRIABLE
 from runtime.monitor import Monitor
 from runtime.producer import SendFailed
@@ -35,10 +36,13 @@ async def serve(
     service: Service,
     name: str,
     address: tuple[str, int],
+    kafka: str,
     away: tuple[type[Exception], ...] = (),
     sentences: tuple[type[Exception], ...] = (),
 ) -> int:
     """Runs the service and its monitor at ``address`` until SIGTERM, SIGINT or its failure; returns the exit code.
+
+    It is ready where it says so and ``kafka`` answers: its consumer would wait for that without a word.
 
     Errors of ``away``, and those of a Kafka that does not answer, are waited out at the start. The text of
     ``sentences`` tells a person what to mend; anything else is a defect of ours. Exit code 2 where it cannot listen.
@@ -55,7 +59,9 @@ async def serve(
         loop.add_signal_handler(number, end, 0)
 
     async def ready() -> str:
-        return "stopping" if stopping.is_set() else service.ready()
+        if stopping.is_set():
+            return "stopping"
+        return service.ready() or ("" if await reachable(kafka) else "Kafka is not reachable")
 
     monitor = Monitor(*address, ready)
     try:

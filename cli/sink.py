@@ -27,7 +27,8 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     address = (settings.worker_host, settings.sink_port)
-    return await serve(Sink(settings), "sink", address, (Unreachable,), (Refused, MissingTable, Stop, Crashed))
+    sentences = (Refused, MissingTable, Stop, Crashed)
+    return await serve(Sink(settings), "sink", address, settings.kafka_address(), (Unreachable,), sentences)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,14 @@ from urllib.parse import urlsplit
 from aiokafka.errors import KafkaError
 
 from cli.lag import lags
+from cli.reach import is_broker
 from cli.roles import answers
 from cli.stack import Role, Stack, read
-from embedded.kafka import brokers_at
-from runtime.settings import BROKER, Settings
+from runtime.settings import Settings
 from schemas.topics import TOPICS
 from sinks.clickhouse import port_of
 from streams.agents import exact_agents
 
-KAFKA_PORT = 9092
-"""Of an address without one."""
 ROLES = ("kafka", "clickhouse", "gateway", "worker", "sink")
 
 
@@ -65,18 +63,12 @@ def _answers(role: Role) -> bool:
     if role.address is None:
         return False
     if role.role == "kafka":
-        return any(_is_broker(address) for address in role.address.split(","))
+        return any(is_broker(address) for address in role.address.split(","))
     url = urlsplit(role.address)
     if role.role == "clickhouse":
         secure = url.scheme == "https"
         return answers(url.hostname or "", url.port or port_of(url.scheme), "/ping", secure)
     return answers(url.hostname or "", url.port or 80, "/health")
-
-
-def _is_broker(address: str) -> bool:
-    """Whether a broker answers at host:port, where the port may be missing, as it may for aiokafka."""
-    found = BROKER.fullmatch(address)
-    return found is not None and bool(brokers_at(found["host"].strip("[]"), int(found["port"] or KAFKA_PORT)))
 
 
 def _row(role: Role, state: str) -> dict[str, Any]:

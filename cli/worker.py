@@ -27,7 +27,7 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     address = (settings.worker_host, settings.worker_port)
-    return await serve(Agents(settings), "worker", address, sentences=(Fatal, Crashed))
+    return await serve(Agents(settings), "worker", address, settings.kafka_address(), sentences=(Fatal, Crashed))
 
 
 class Agents(Worker):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cli import status
+from cli import reach, status
 from cli.stack import Role
 
 
@@ -25,7 +25,7 @@ def test_any_broker_of_an_outside_kafka_will_do(
         found.append((host, port))
         return {1} if (host, port) == asked[-1] else set()
 
-    monkeypatch.setattr(status, "brokers_at", brokers_at)
+    monkeypatch.setattr(reach, "brokers_at", brokers_at)
     assert status.state_of(Role("kafka", "outside", address=address)) == "up"
     assert found == asked
 

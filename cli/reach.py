@@ -1,0 +1,24 @@
+"""Whether Kafka answers, asked from outside of all clients: these find out late, and say so to nobody."""
+
+import asyncio
+
+from embedded.kafka import brokers_at
+from runtime.settings import BROKER
+
+PORT = 9092
+"""Of an address without one, as for aiokafka."""
+
+
+def is_broker(address: str) -> bool:
+    """Whether a broker answers at host:port, or host, within a second."""
+    found = BROKER.fullmatch(address)
+    return found is not None and bool(brokers_at(found["host"].strip("[]"), int(found["port"] or PORT)))
+
+
+async def reachable(kafka: str) -> bool:
+    """Whether any of the bootstrap servers answers; they are asked at once."""
+    asked = [asyncio.to_thread(is_broker, address) for address in kafka.split(",")]
+    for answer in asyncio.as_completed(asked):
+        if await answer:
+            return True
+    return False
