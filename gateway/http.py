@@ -10,17 +10,16 @@ that never ends (408), more requests in a pipeline than anyone needs, bytes that
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from math import inf
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from gateway.answers import CLOSE, Answer
+from gateway.heads import name_of, path_of, without_upgrade
 from gateway.incoming import Body, ClientGone, Incoming, TooSlow
 from runtime.settings import Settings
 
@@ -143,9 +142,9 @@ class Connection(asyncio.Protocol):
             raise OverflowError("too many headers")
         value = value.rstrip(b" \t")  # the parser leaves the white space behind a value, which is no part of it
         try:
-            self._headers[_name(name)] = value.decode()
+            self._headers[name_of(name)] = value.decode()
         except UnicodeDecodeError:
-            self._headers[_name(name)] = value.decode("latin-1")
+            self._headers[name_of(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if len(self._queue) >= PIPELINE:
@@ -156,9 +155,9 @@ class Connection(asyncio.Protocol):
         ):
             self._fault = 431
             raise OverflowError("too large a head")
-        parser, headers, path = self._parser, self._headers, _path(self._url)
+        parser, headers, path = self._parser, self._headers, path_of(self._url)
         if parser.should_upgrade():
-            self._again = _without_upgrade(parser.get_method(), self._url, headers)
+            self._again = without_upgrade(parser.get_method(), self._url, headers)
         self._url, self._headers, self._count, self._head_bytes = b"", {}, 0, 0
         if self._again:
             return
@@ -356,31 +355,3 @@ class HttpServer:
             now = self.loop.time()
             for connection in [each for each in self._connections if each.deadline < now]:
                 connection.expire()
-
-
-def _without_upgrade(method: bytes, url: bytes, headers: Mapping[str, str]) -> bytes:
-    """The head again, as if no other protocol had been asked for: nobody has to grant that, but llhttp stops at it."""
-    if method == b"CONNECT":
-        raise ValueError("no proxy")
-    kept = [f"{name}: {value}" for name, value in headers.items() if name not in ("upgrade", "connection")]
-    return method + b" " + url + b" HTTP/1.1\r\n" + "\r\n".join(kept).encode() + b"\r\n\r\n"
-
-
-@lru_cache(256)
-def _name(name: bytes) -> str:
-    """A header's name, by which it is found."""
-    return name.decode("latin-1").lower()
-
-
-@lru_cache(256)
-def _path(url: bytes) -> str:
-    """The decoded path of a request's target, without the query."""
-    if not url.startswith(b"/"):
-        try:
-            url = httptools.parse_url(url).path or b"/"
-        except httptools.HttpParserInvalidURLError:
-            return ""
-    path = url.partition(b"?")[0]
-    if b"%" in path:
-        path = unquote_to_bytes(path)
-    return path.decode("utf-8", "replace")
