@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._url, self._headers, self._count = b"", {}, 0  # type: ignore[var-annotated]
         self._parsing: Incoming | None = None
         self._head_bytes = 0
+        self._trailer_bytes = 0
         self._large = False
         self._current: Incoming | None = None
         self._deaf = False
@@ -103,6 +104,8 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         self._large = self._head_bytes + len(data) > self._server.settings.gateway_header_bytes
+        body = None if self._parsing is None else self._parsing.body
+        size = 0 if body is None else body.size
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -115,6 +118,8 @@ class Connection(asyncio.Protocol):
             return
         if self._parsing is None:
             self._judge_head(len(data))
+        elif self._parsing.body is body:
+            self._judge_trailer(len(data) if body.size == size else 0)
         if self._task is None and self._queue and not self._full:
             self._serve_next()
         elif len(self._queue) > PIPELINE // 2:
@@ -130,12 +135,23 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > self._server.settings.gateway_header_bytes:
             self._fail(431)
 
+    def _judge_trailer(self, size: int) -> None:
+        """The fields behind a body in chunks, whose bytes are not the body's, may be as large as a head.
+
+        ``size`` is 0 where more of the body has come, since then they have not begun.
+        """
+        self._trailer_bytes = self._trailer_bytes + size if size else 0
+        if self._trailer_bytes > self._server.settings.gateway_header_bytes:
+            self._fail(431)
+
     # The parser's side
 
     def on_url(self, part: bytes) -> None:
         self._url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._parsing is not None:
+            return  # it stands behind a body in chunks: nobody reads it, least of all as one of the next request's
         self._count += 1
         if self._count > HEADERS:
             self._fault = 431
@@ -161,6 +177,7 @@ class Connection(asyncio.Protocol):
         self._url, self._headers, self._count, self._head_bytes = b"", {}, 0, 0
         if self._again:
             return
+        self._trailer_bytes = 0
         body = Body(self, self._body_limit)
         self._parsing = Incoming(parser.get_method().decode(), path, headers, body, parser.should_keep_alive())
         self._queue.append(self._parsing)

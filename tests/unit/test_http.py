@@ -141,6 +141,43 @@ def test_chunks_and_expect() -> None:
     serve(talk)
 
 
+CHUNKED = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+
+
+def test_fields_behind_a_body_are_not_the_next_requests() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"X-A: behind\r\n\r\n" + post("/next", b""))
+        for text in (b"POST /t 5 True", b"POST /next 0 True"):
+            _, headers, body = await answer(reader)
+            assert (headers["x-seen"], body) == ("-", text)
+
+    serve(talk)
+
+
+def test_fields_behind_a_body_have_an_end() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in (CHUNKED, b"X-A: " + b"a" * 16_384, *[b"a" * 16_384] * 3):
+            writer.write(part)
+            await asyncio.sleep(0.02)
+        assert await reader.read() == b""  # and no 408 that waited for more
+
+    serve(talk)
+
+
+def test_what_stands_around_chunks_is_no_field_behind_them() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED[: CHUNKED.index(b"5")])
+        for _ in range(20):
+            writer.write(b"1;x=" + b"a" * 4096 + b"\r\n")
+            await asyncio.sleep(0.005)
+            writer.write(b"x\r\n")
+            await asyncio.sleep(0.005)
+        writer.write(b"0\r\n\r\n")
+        assert (await answer(reader))[2] == b"POST /t 20 True"
+
+    serve(talk)
+
+
 def test_a_body_over_the_limit_is_not_kept() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(post("/", b"x" * 4097))
