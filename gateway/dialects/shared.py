@@ -18,10 +18,17 @@ def decide(request: Request) -> tuple[str, Handler]:
         batch = owner.pieces(request)
     except Malformed as refusal:
         return adwize.NAME, _refuse(refusal)
-    except Refusal as refusal:
-        return owner.NAME, _refuse(refusal)
+    except Refusal as refusal:  # perhaps before the body's end: behind too many events there may be no JSON
+        return (adwize if _malformed(request.body) else owner).NAME, _refuse(refusal)
     name = adwize.NAME if batch.malformed else owner.NAME
     return name, _accept(owner.accept, batch)
+
+
+def _malformed(body: bytes) -> bool:
+    try:
+        return jsontext.read(body).malformed
+    except Refusal as refusal:
+        return isinstance(refusal, Malformed)
 
 
 def _refuse(refusal: Refusal) -> Handler:
