@@ -56,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._url, self._headers, self._count = b"", {}, 0  # type: ignore[var-annotated]
         self._parsing: Incoming | None = None
         self._head_bytes = 0
+        self._in_head = False
+        self._one_ended = False
         self._trailer_bytes = 0
         self._large = False
         self._current: Incoming | None = None
@@ -106,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._large = self._head_bytes + len(data) > self._server.settings.gateway_header_bytes
         body = None if self._parsing is None else self._parsing.body
         size = 0 if body is None else body.size
+        self._one_ended = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -116,9 +119,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail(self._fault)
             return
-        if self._parsing is None:
-            self._judge_head(len(data))
-        elif self._parsing.body is body:
+        if self._in_head:
+            self._judge_head(1 if self._one_ended else len(data))  # how much of it is the head's, only the parser knows
+        elif body is not None and self._parsing is not None and self._parsing.body is body:
             self._judge_trailer(len(data) if body.size == size else 0)
         if self._task is None and self._queue and not self._full:
             self._serve_next()
@@ -126,9 +129,7 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def _judge_head(self, size: int) -> None:
-        """The next head has begun but not ended, unless nothing of it is there."""
-        if not self._url and not self._head_bytes and self._queue:
-            return
+        """The next head has begun but not ended."""
         if not self._head_bytes:
             self.deadline = self._loop.time() + self._server.settings.gateway_header_timeout
         self._head_bytes += size
@@ -145,6 +146,9 @@ class Connection(asyncio.Protocol):
             self._fail(431)
 
     # The parser's side
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
 
     def on_url(self, part: bytes) -> None:
         self._url += part
@@ -171,6 +175,7 @@ class Connection(asyncio.Protocol):
         ):
             self._fault = 431
             raise OverflowError("too large a head")
+        self._in_head = False
         parser, headers, path = self._parser, self._headers, path_of(self._url)
         if parser.should_upgrade():
             self._again = without_upgrade(parser.get_method(), self._url, headers)
@@ -186,6 +191,7 @@ class Connection(asyncio.Protocol):
         self._parsing.body.feed(part)  # type: ignore[union-attr]
 
     def on_message_complete(self) -> None:
+        self._one_ended = True
         if self._parsing is not None:
             self._parsing.body.finish()
             self._parsing = None

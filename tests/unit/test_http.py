@@ -141,6 +141,34 @@ def test_chunks_and_expect() -> None:
     serve(talk)
 
 
+@pytest.mark.parametrize("size", [3, 63_000, 200_000])
+def test_a_body_behind_its_head_is_no_part_of_the_next_head(size: int) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            whole = post("/b", b"x" * size, "X-A: " + "a" * 10_000)
+            for part in (whole[:5000], whole[5000:-size], whole[-size:]):
+                writer.write(part)
+                await asyncio.sleep(0.02)
+            status, headers, body = await answer(reader)
+            assert (status, body) == (200, f"POST /b {size} True".encode())
+            assert "connection" not in headers
+        assert await reader.read() == b""  # closed in silence, when it has been idle for long enough
+
+    serve(talk, gateway_body_bytes=1 << 20)
+
+
+def test_a_head_behind_a_body_is_not_as_large_as_both() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        whole = post("/b", b"x" * 200_000)
+        writer.write(whole + whole[:20])
+        await asyncio.sleep(0.05)
+        writer.write(whole[20:])
+        for _ in range(2):
+            assert (await answer(reader))[2] == b"POST /b 200000 True"
+
+    serve(talk, gateway_body_bytes=1 << 20)
+
+
 CHUNKED = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
 
 
