@@ -78,6 +78,7 @@ class Entry:
             status, body = await self._refuse(call, refusal)
         except Unavailable:
             call.more.append(("retry-after", str(self.settings.gateway_retry_after)))
+            await self._tell_limit(call)
             await self._let_go(call, 0)
             status, body = call.dialect.unavailable, UNAVAILABLE
         finally:
@@ -200,14 +201,18 @@ class Entry:
     # The way out for what is refused
 
     async def _refuse(self, call: Call, refusal: Refusal) -> tuple[int, bytes]:
-        if call.key is not None and not call.judged:
-            call.standing = await self.limits.look(call.key, call.dialect.name, call.dialect.limit)
+        await self._tell_limit(call)
         if isinstance(refusal, Limited):
             call.more.append(("retry-after", str(refusal.standing.wait)))
         await self._let_go(call, BODY if refusal.status in RECORDED else 0)
         if call.key is not None and refusal.status in RECORDED:
             self._reject(call, call.key, refusal)
         return refusal.status, refusal.body()
+
+    async def _tell_limit(self, call: Call) -> None:
+        """What comes before the limit is judged is not counted, but says where a known key stands."""
+        if call.key is not None and not call.judged:
+            call.standing = await self.limits.look(call.key, call.dialect.name, call.dialect.limit)
 
     async def _let_go(self, call: Call, keep: int) -> None:
         """Takes what is left of the body off the connection: a client that is still sending would not read its answer.

@@ -211,6 +211,24 @@ def test_a_crowd_of_slow_clients_keeps_nobody_out(broker: str, tmp_path: Path) -
         await_that(lambda: one.metric("sluice_gateway_requests_in_progress") == 1, 60)
 
 
+@pytest.mark.parametrize("path", ["/v1/events", "/api/v1/events"])
+def test_who_finds_no_room_is_told_his_limit_too(broker: str, tmp_path: Path, path: str) -> None:
+    with gateway(broker, tmp_path, gateway_memory=8 * 1024 * 1024, gateway_body_timeout=120) as one:
+        secret = make_key(broker, [one], limit=50)
+        slow = [socket.create_connection(("127.0.0.1", one.port), 60) for _ in range(8)]
+        try:
+            for connection in slow:
+                connection.sendall(request(secret, b"[", path=path, length=1024 * 1024))
+            await_that(lambda: one.metric("sluice_gateway_held_bytes") == 8 * 1024 * 1024, 60)
+            reply = exchange(one, request(secret, b"[]", path=path))
+            assert status(reply) == 503
+            assert b"retry-after: " in reply
+            assert b"x-ratelimit-limit: 50\r\n" in reply
+        finally:
+            for connection in slow:
+                connection.close()
+
+
 def test_guessing_keys_is_cheap_and_leaves_nothing(one: Gateway) -> None:
     before, rejected = one.memory(), one.metric("sluice_gateway_rejections_total")
     with httpx.Client(timeout=30) as client:
