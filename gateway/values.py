@@ -130,9 +130,10 @@ def rfc3339_time(value: Any) -> int:
 
 
 def _milliseconds(text: str) -> int:
-    leap = text[16:19] == ":60"  # RFC 3339, 5.7: a month in UTC may end with a second more
+    at = 17 if text[16:17] == ":" else 13  # where the seconds stand, in the extended form and in the basic one
+    leap = text[at : at + 2] == "60"  # RFC 3339, 5.7: a month in UTC may end with a second more
     try:
-        found = datetime.fromisoformat((f"{text[:17]}59{text[19:]}" if leap else text).upper())
+        found = datetime.fromisoformat((f"{text[:at]}59{text[at + 2 :]}" if leap else text).upper())
     except ValueError as error:
         raise ValueError(f"is no time that exists: {error}") from None
     if found.tzinfo is None:

@@ -170,6 +170,23 @@ def test_no_leap_second(text: str) -> None:
         values.rfc3339_time(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("20161231T235960Z", 1483228800000), ("20161231T235960", 1483228800000),
+     ("20150701T052960,5+05:30", 1435708800500)],
+)  # fmt: skip
+def test_a_leap_second_in_the_basic_form(text: str, milliseconds: int) -> None:
+    assert values.iso_time(text) == milliseconds
+
+
+@pytest.mark.parametrize(
+    "text", ["20161231T235860Z", "20161231T2360Z", "20161231T2359-60", "2016-12-31T23:59+60:00", "2016-12-31T23:60"]
+)
+def test_sixty_is_no_leap_second_anywhere_else(text: str) -> None:
+    with pytest.raises(ValueError):
+        values.iso_time(text)
+
+
 def test_a_day_ahead_is_the_most() -> None:
     assert values.ahead(DAY, 0) is None
     assert values.ahead(DAY + 1, 0)
