@@ -184,7 +184,9 @@ class Connection(asyncio.Protocol):
             return
         self._trailer_bytes = 0
         body = Body(self, self._body_limit)
-        self._parsing = Incoming(parser.get_method().decode(), path, headers, body, parser.should_keep_alive())
+        # A client of HTTP/1.0 waits for the end where the answer does not say keep-alive as it is used to (ab -k).
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        self._parsing = Incoming(parser.get_method().decode(), path, headers, body, keep_alive)
         self._queue.append(self._parsing)
 
     def on_body(self, part: bytes) -> None:

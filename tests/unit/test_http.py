@@ -243,6 +243,15 @@ def test_upgrades_are_answered_as_if_not_asked_for() -> None:
     serve(talk)
 
 
+def test_http_1_0_that_asks_to_be_kept_gets_its_answers_end() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /old HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+        assert (await answer(reader))[1]["connection"] == "close"
+        assert await asyncio.wait_for(reader.read(), 0.5) == b""
+
+    serve(talk)
+
+
 def test_head_http_1_0_and_connection_close() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HEAD /h HTTP/1.1\r\nHost: x\r\n\r\n")
