@@ -7,7 +7,7 @@ into a ``Draft``; it gathers every fault of every event before it refuses, and m
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import repeat
+from itertools import accumulate, repeat
 from struct import Struct
 from typing import Any
 
@@ -22,8 +22,10 @@ from schemas.registry import EVENT
 
 BLANK: Event = {field["name"]: None for field in EVENT.latest.schema["fields"]}
 HEADER_LENGTH = 255
-MOST_FAULTS = 10_000
-"""Most faults in one answer; a batch of a thousand events that are all wrong stays below."""
+MANY_FAULTS = 10_000
+"""Faults up to which an answer names all, however long; beyond, as many as make it ``ANSWER`` bytes large."""
+ANSWER = 2 * 1024 * 1024
+"""A batch of a thousand events in which every field is wrong stays below; what does not has names of its sender's."""
 
 
 @dataclass(slots=True)
@@ -267,4 +269,10 @@ def refusal(faults: list[Fault], status: int = 400) -> Refusal:
     if first.field:
         whose = first.field if first.index is None else f"{whose}: {first.field}"
     also = f" (and {more} more)" if more else ""
-    return Refusal(status, f"{whose} {first.message}{also}", faults[:MOST_FAULTS])
+    return Refusal(status, f"{whose} {first.message}{also}", faults if more < MANY_FAULTS else _first(faults))
+
+
+def _first(faults: list[Fault]) -> list[Fault]:
+    """As many of them as make an answer of ``ANSWER`` bytes."""
+    sizes = accumulate(len(orjson.dumps(fault)) for fault in faults)
+    return faults[: next((count for count, size in enumerate(sizes) if size > ANSWER), None)]

@@ -153,3 +153,22 @@ def test_a_refusal_says_the_first_fault_and_how_many_more() -> None:
     assert refusal([Fault("", "must be an object")]).detail == "the body must be an object"
     assert refusal([Fault("a", "is required", 3), Fault("b", "x")]).detail == "event 3: a is required (and 1 more)"
     assert refusal([Fault("", "must be an object", 3)]).detail == "event 3 must be an object"
+
+
+def test_every_fault_of_the_largest_batch_is_told() -> None:
+    """Every field of every event is wrong."""
+    fields = revosurge.RevoSurgeEvent.model_fields
+    with pytest.raises(Refusal) as refused:
+        send(revosurge.batch, [{name: [] for name in fields}] * 1000)
+    told = {(fault.index, fault.field) for fault in refused.value.faults}
+    assert told == {(index, name) for index in range(1000) for name in fields}
+
+
+def test_faults_with_long_names_have_an_end() -> None:
+    flaws = ",".join(['"\\u0000"'] * 20)
+    body = "[" + ",".join([f'{{"{"𝄞" * 198}":[{flaws}]}}'] * 1000) + "]"
+    assert len(body.encode()) < 1024 * 1024
+    with pytest.raises(Refusal) as refused:
+        send(revosurge.batch, body.encode())
+    assert len(refused.value.faults) > 1000
+    assert len(refused.value.body()) < MAX_MESSAGE_BYTES
