@@ -15,6 +15,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -51,6 +52,10 @@ class BatchApp(faust.App):
                 fail(Crashed(f"Kafka is no longer read, start it again: {self.crash_reason!r}"))
 
         self._watching = asyncio.get_running_loop().create_task(wait(), name="watch")
+
+    async def start(self) -> None:
+        name_member(self)
+        await super().start()
 
     async def end(self) -> None:
         """Commits and leaves the group. What fails from here on is no news."""
@@ -99,7 +104,6 @@ def options(settings: Settings, folder: Path) -> dict[str, Any]:
         "table_standby_replicas": 0,
         "broker_commit_interval": 0.5,
         "broker_session_timeout": settings.session_timeout,
-        "consumer_group_instance_id": _member(folder),
         "broker_heartbeat_interval": settings.session_timeout / 5,
         "broker_max_poll_interval": 86400.0,  # back-pressure is no reason to lose the partitions
         "broker_check_crcs": True,
@@ -107,17 +111,28 @@ def options(settings: Settings, folder: Path) -> dict[str, Any]:
     }
 
 
-def _member(folder: Path) -> str:
-    """A name that stays with the folder: a process that died and began anew gets its partitions back at once.
+def name_member(app: faust.App) -> None:
+    """Names the app's member of its group; to be called when the app has its agents, before it starts.
 
-    Without it the group waits out the dead member's session first.
+    The name stays with the folder: a process that died and began anew gets its partitions back at once, where the group
+    would wait out the dead member's session first. For a name that it knows Kafka does so without looking at what is
+    read now, and a topic that came with a new agent would be nobody's for ever. So the name is another where it reads
+    other topics.
     """
+    folder = Path(app.conf.datadir)
+    topics = {name for agent in app.agents.values() for name in agent.get_topic_names()} | set(app.tables)
+    reads = sha256("\n".join(sorted(topics)).encode()).hexdigest()[:8]
+    app.conf.consumer_group_instance_id = f"{folder.name}-{_own(folder)}-{reads}"
+
+
+def _own(folder: Path) -> str:
+    """What no other folder has."""
     file = folder / "member"
     if not file.exists():
         fresh = folder / f"member.{uuid4().hex}"
         fresh.write_text(fresh.suffix[1:])
         fresh.rename(file)
-    return f"{folder.name}-{file.read_text()}"
+    return file.read_text()
 
 
 def raw_topic(app: Any, name: str) -> Any:

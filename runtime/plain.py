@@ -16,7 +16,7 @@ import faust
 from faust.serializers.codecs import Codec
 from faust.transport.drivers import aiokafka as driver
 
-from runtime.app import options
+from runtime.app import name_member, options
 from runtime.redelivery import RedeliveringConsumer
 from runtime.settings import Settings
 from runtime.transport import DurableProducer
@@ -112,6 +112,7 @@ class PlainWorker:
         app.transport = _Transport(app.conf.broker, app, loop=asyncio.get_running_loop())
         for agent in self._agents:
             agent.register(app)
+        name_member(app)
         return app
 
     async def stop(self) -> None:

@@ -1,5 +1,6 @@
 """Workers share the partitions, a hot one holds nobody else up, and each partition's lag is told."""
 
+import asyncio
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -10,12 +11,14 @@ import httpx
 import pytest
 
 from embedded.place import LOOPBACK
+from runtime.app import batch_app, raw_topic
 from runtime.origin import HEADER, place, source
+from runtime.settings import load
 from schemas.registry import EVENT
 from schemas.topics import EVENTS, SESSIONS
 from tests import servers
 from tests.events import event
-from tests.kafka import produce_records, read_all
+from tests.kafka import create_topics, produce_records, read_all
 from tests.property.test_agents import check
 from tests.sinks import until
 from tests.workers import Pipeline, Worker
@@ -104,3 +107,30 @@ def shared(first: Worker, second: Worker) -> bool:
         return False
     mine, theirs = lags(first).keys() & known(PARTITIONS), lags(second).keys() & known(PARTITIONS)
     return bool(mine) and bool(theirs) and not mine & theirs and mine | theirs == known(PARTITIONS)
+
+
+def test_a_member_that_comes_back_has_the_partitions_of_a_topic_that_is_new_to_it(kafka: str, tmp_path: Path) -> None:
+    """Kafka gives a member that it knows by name what it had before, whatever is read now."""
+    topics = ["first", "second"]
+    create_topics(kafka, topics, PARTITIONS)
+    settings = load(kafka=kafka, data_dir=tmp_path, **SETTINGS)
+
+    async def assigned(names: list[str]) -> set[Any]:
+        app = batch_app("members", settings)
+        for name in names:
+            app.agent(raw_topic(app, name), name=name)(_take)
+        await app.start()
+        try:
+            async with asyncio.timeout(60):
+                await app.flowing.wait()
+            return {(tp.topic, tp.partition) for tp in app.consumer.assignment()}
+        finally:
+            await app.end()
+
+    for names in (topics[:1], topics):
+        assert asyncio.run(assigned(names)) == {(name, n) for name in names for n in range(PARTITIONS)}
+
+
+async def _take(stream: Any) -> None:
+    async for _ in stream.events():
+        pass

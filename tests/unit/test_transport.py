@@ -11,7 +11,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.transport.drivers import aiokafka as driver
 
-from runtime.app import batch_app
+from runtime.app import batch_app, name_member, raw_topic
 from runtime.batches import Answer
 from runtime.settings import load
 from runtime.transport import FETCH_WAIT, Fetching, _LeanRecords
@@ -62,6 +62,24 @@ def test_every_partition_is_looked_at_at_once(tmp_path: Path) -> None:
         return sorted(found), len(asyncio.all_tasks()) - before
 
     assert asyncio.run(looked()) == ([TopicPartition("t", n) for n in range(3)], 0)
+
+
+def test_a_member_has_another_name_only_where_it_reads_other_topics(tmp_path: Path) -> None:
+    async def name(*topics: str) -> str:
+        app = batch_app("sink", load(data_dir=tmp_path))
+        for topic in topics:
+            app.agent(raw_topic(app, topic), name=f"sink.{topic}")(_idle)
+        name_member(app)
+        app.consumer._thread.thread_loop.close()
+        return str(app.conf.consumer_group_instance_id)
+
+    first, turned, more = (asyncio.run(name(*topics)) for topics in (("a", "b"), ("b", "a"), ("a", "b", "c")))
+    assert first == turned != more
+    assert first.rpartition("-")[0] == more.rpartition("-")[0]
+
+
+async def _idle(_: Any) -> None:
+    """An agent that takes nothing."""
 
 
 def batch(offset: int) -> bytearray:
