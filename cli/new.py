@@ -53,6 +53,7 @@ def run(settings: Settings, what: str, name: str, root: Path) -> int:
 
 next: python -m pytest {test}    passes as it is
       put your rule into {agent}, its fields into schema and migration, and what it must say into the test
+      python -m schemas.evolution     prints the schema's new line for schemas/avro/RELEASED, in the place of the old
       sluice topics && sluice migrate     before the workers start; `sluice up` does it by itself
 docs/agents.md walks through a real one.""")
     return 0

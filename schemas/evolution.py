@@ -1,7 +1,8 @@
 """How schemas may change: a released one never, a next version only so that old and new readers read both.
 
 ``avro/RELEASED`` has a line for every released version, its name and the checksum of what it means; a test holds the
-tree against it. A new version or kind adds its line: ``python -m schemas.evolution`` prints those that are missing.
+tree against it. A new version or kind adds its line: ``python -m schemas.evolution`` prints those that are missing or
+say otherwise. One that says otherwise is replaced only while nothing has written a record by it.
 """
 
 import json
@@ -31,6 +32,13 @@ def present() -> dict[str, Schema]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.avsc"))}
 
 
+def due() -> list[str]:
+    """The lines that the tree should have in RELEASED and has not."""
+    known = released()
+    lines = ((version, checksum(source)) for version, source in present().items())
+    return [f"{version} {found}" for version, found in lines if known.get(version) != found]
+
+
 def faults(before: Schema, after: Schema) -> list[str]:
     """Why a reader of one version cannot read the other's records; empty where the change is compatible.
 
@@ -54,6 +62,5 @@ def _bare(schema: Any) -> Any:
 
 
 if __name__ == "__main__":
-    for version, source in present().items():
-        if version not in released():
-            print(version, checksum(source))
+    for line in due():
+        print(line)

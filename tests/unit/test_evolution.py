@@ -3,12 +3,14 @@
 import copy
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
 
-from schemas.evolution import checksum, faults, present, released
+from schemas import evolution
+from schemas.evolution import checksum, due, faults, present, released
 from schemas.registry import EVENT, RecordType, Version
 from schemas.routing import FIRST, route
 from tests.events import event
@@ -18,8 +20,19 @@ EVENT_1 = present()["event.1"]
 
 
 def test_no_released_schema_is_changed_or_gone() -> None:
-    """A schema of yours that is new needs its line: python -m schemas.evolution prints it."""
+    """A schema of yours that is new, or was changed before it wrote anything, needs its line: python -m
+    schemas.evolution prints it."""
     assert {version: checksum(source) for version, source in present().items()} == released()
+
+
+def test_a_line_is_due_where_there_is_none_and_where_it_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{version} {checksum(source)}" for version, source in present().items()]
+    monkeypatch.setattr(evolution, "RELEASED", tmp_path / "RELEASED")
+    for others in ([], [f"{lines[0].split()[0]} 0123456789abcdef"]):
+        evolution.RELEASED.write_text("".join(f"{line}\n" for line in [*others, *lines[1:]]))
+        assert due() == lines[:1]
 
 
 def test_each_version_is_compatible_with_the_one_before() -> None:
