@@ -8,8 +8,11 @@ Exit codes: 0 done; 1 something is wrong, as the command says; 2 wrong usage, wr
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -90,7 +93,8 @@ def _version() -> str:
 
 
 def _run(name: str, given: list[str]) -> int:
-    module: Any = import_module(f"cli.{name}")
+    with _ended_by_ctrl_c():
+        module: Any = import_module(f"cli.{name}")
     flags = (*COMMON, *getattr(module, "FLAGS", ()))
     of_settings = _flags(name, flags)
     found, rest = of_settings.parse_known_args(given)  # they may stand anywhere, behind a subcommand too
@@ -115,6 +119,19 @@ def _run(name: str, given: list[str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Ctrl-C ends the process at once: what imports run would catch a KeyboardInterrupt now and then, and go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _flags(command: str, names: Sequence[str]) -> argparse.ArgumentParser:

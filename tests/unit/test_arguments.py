@@ -17,6 +17,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from cli import dlq, migrate, redelivery, topics
 from cli.main import main
+from runtime import logs, memory
 from runtime.settings import load
 from runtime.table import Table, TableError
 from sinks.letters import Filter, Letters
@@ -24,6 +25,13 @@ from sinks.migrate import Migrator
 from streams.plain import plain_agents
 
 ID = UUID(int=7)
+
+
+@pytest.fixture(autouse=True)
+def stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role sets up its process, which here is that of all tests: logs would go to this test's standard error."""
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr(memory, "settle", lambda *_: None)
 
 
 @pytest.fixture
