@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from typing import Any
 
 from runtime import metrics
-from sinks.copies import Copier, Span, merged
+from schemas.codec import DecodeError
+from sinks.copies import Copier, Span, merged, spans_of
 from sinks.errors import UNKNOWN_TABLE, Outcome, classify
+from sinks.feed import Feed
 from sinks.writer import Stop
 
 log = logging.getLogger("sluice.sink")
@@ -120,3 +123,15 @@ class Copying:
                 self._well.set()
                 metrics.SINK_INSERT_SECONDS.labels("copies").observe(time.perf_counter() - began)
                 return
+
+
+def touched(feed: Feed, records: Sequence[Any]) -> list[Span]:
+    """When the events were received whose session these records may tell; some of them may be no rows."""
+    try:
+        times = feed.times(records)
+    except DecodeError:
+        times = []
+        for record in records:
+            with suppress(DecodeError):
+                times += feed.times([record])
+    return spans_of(times)

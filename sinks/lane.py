@@ -13,10 +13,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -25,11 +24,9 @@ from runtime import metrics
 from runtime.losses import none_accepted
 from runtime.producer import SendFailed
 from runtime.transport import Run
-from schemas.codec import DecodeError
 from schemas.registry import UnknownSchema
 from sinks.batch import store
-from sinks.copies import Span, spans_of
-from sinks.copying import Copying
+from sinks.copying import Copying, touched
 from sinks.feed import Feed
 from sinks.spacers import Spacing, sample
 from sinks.table import Stored
@@ -54,6 +51,10 @@ IDLE = 5.0
 """Seconds without a record after which a lane looks whether one was lost on its way here (runtime/transport.py)."""
 SLOWEST = 5.0
 """Longest wait, in seconds, before a system that fails is tried again."""
+
+SILENT = 10.0
+"""Seconds without an answer after which a lane is no longer ready, and says so."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -290,9 +291,8 @@ class Lane:
                 started = time.perf_counter()
                 told = await self._tools.recall()  # `sluice forget` relies on it: what is stored then knows who it was
                 known = told if known is None else known
-                stored, bad = await asyncio.get_running_loop().run_in_executor(
-                    self._tools.pool, store, self._feed, records, self._tools.writer, learnt, decoded
-                )
+                attempt = partial(store, self._feed, records, self._tools.writer, learnt, decoded)
+                stored, bad = await self._answer(asyncio.get_running_loop().run_in_executor(self._tools.pool, attempt))
                 if bad:
                     await self._tools.bury(_placed(bad, batch))
                 await self._amend(records, known)
@@ -319,6 +319,15 @@ class Lane:
                 return
         if known is not None:  # what was tried and failed may have come through nevertheless
             await self._amend_at_last(records, known)
+
+    async def _answer(self, call: asyncio.Future[Answer]) -> Answer:
+        """Waits for what is asked of ClickHouse, and says so where that neither answers nor fails."""
+        seconds = 0.0
+        while not (await asyncio.wait([call], timeout=SILENT))[0]:
+            seconds += SILENT
+            self.waits = f"ClickHouse has not answered for {seconds:.0f} s"
+            log.warning("waits", extra={"topic": self.name, "reason": self.waits})
+        return call.result()
 
     async def _amend(self, records: list[Any], known: int) -> None:
         """Mends rows that were stored by a sink that stood still while `sluice forget` rewrote the tables."""
@@ -373,18 +382,6 @@ class Lane:
         for each in stored:
             metrics.SINK_ROWS.labels(each.view).inc(each.rows)
             metrics.FRESHNESS.add(each.received, time.time() * 1000)
-
-
-def touched(feed: Feed, records: Sequence[Any]) -> list[Span]:
-    """When the events were received whose session these records may tell; some of them may be no rows."""
-    try:
-        times = feed.times(records)
-    except DecodeError:
-        times = []
-        for record in records:
-            with suppress(DecodeError):
-                times += feed.times([record])
-    return spans_of(times)
 
 
 def _placed(rows: list[BadRow], batch: list[tuple[TP, Run]]) -> list[tuple[BadRow, TP]]:

@@ -19,9 +19,9 @@ from runtime.settings import Settings, load
 from sinks.batch import store
 from sinks.clickhouse import connect
 from sinks.copies import Copier
+from sinks.copying import touched
 from sinks.feed import Feed
 from sinks.feeds import feeds
-from sinks.lane import touched
 from sinks.migrate import Migrator
 from sinks.writer import BadRow, Writer, columns_of
 

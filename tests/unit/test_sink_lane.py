@@ -1,8 +1,9 @@
 """When a lane of the sink inserts, by a clock that moves only where it waits and where an insert takes its time."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,8 @@ from schemas.codec import DecodeError
 from schemas.topics import EVENTS
 from sinks import lane as module
 from sinks import spacers
-from sinks.lane import Gap, Lane, Tools, touched
+from sinks.copying import touched
+from sinks.lane import Gap, Lane, Tools
 from sinks.table import Stored, Table
 from sinks.writer import Stop
 
@@ -446,3 +448,31 @@ def test_spacers_are_put_among_events_and_nothing_waits_for_one_that_fails(monke
         asyncio.run(lane._store(0, [(AT, [Record(EVENTS.name, 0, offset, 0, b"", b"x", ())])]))
     assert put == [("events", [2], 7), ("events", [5], 7)]
     assert settled == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_clickhouse_that_neither_answers_nor_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENT", 0.01)
+    go_on = threading.Event()
+
+    def store(feed: Any, records: list[Record], *_: Any) -> Any:
+        assert go_on.wait(30)
+        return [Stored("events", len(records), ())], []
+
+    monkeypatch.setattr(module, "store", store)
+    anything: Any = None
+    feed: Any = Topic()
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            tools = Tools(anything, pool, Consumer, anything, anything, anything, position, anything, anything, 1)
+            lane = Lane(feed, tools)
+            storing = asyncio.create_task(lane._store(0, a_batch(b"x")))
+            async with asyncio.timeout(30):
+                while not lane.waits:
+                    await asyncio.sleep(0.01)
+                assert lane.waits.startswith("ClickHouse has not answered for ")
+                go_on.set()
+                await storing
+            assert lane.waits == ""
+
+    asyncio.run(run())
