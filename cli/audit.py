@@ -1,7 +1,8 @@
 """`sluice audit`: what was accepted is stored, a duplicate, a conflict or a dead letter, offset by offset.
 
 Exit code: 0 where it balances; 1 where not, with every difference explained. Events that are still on their way count
-as missing: --wait gives them time.
+as missing: --wait gives them time. Altered are rows that changed since they were inserted, beyond those at offsets that
+the log has never had. What follows from events is compared with them once nothing is on its way.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def as_json(balance: Balance) -> dict[str, Any]:
     """The balance as --json prints it."""
     found: dict[str, Any] = {"balanced": balance.balanced}
     found |= {name: getattr(balance, name) for name in NUMBERS}
-    found |= {"later_stages": balance.later, "derived": balance.derived}
+    found |= {"later_stages": balance.later, "derived": balance.derived, "waiting": balance.waiting}
     found["accepted_losses"] = balance.accepted_losses
     found["losses"] = [
         {
@@ -100,7 +101,8 @@ def _show(balance: Balance) -> None:
     for question, count in (balance.derived or {}).items():
         print(f"{question}: {count:,}")
     if balance.derived is None:
-        print("bets, sessions and attributions are not compared with the events: records are on their way")
+        waiting = "".join(f"; {where}: {count:,}" for where, count in sorted(balance.waiting.items()))
+        print(f"bets, sessions and attributions are not compared with the events: records are on their way{waiting}")
     for difference in balance.differences[:SHOWN]:
         print(difference.line())
     if len(balance.differences) > SHOWN:

@@ -139,6 +139,8 @@ class Balance:
     derived: dict[str, int] | None = None
     """What is wrong with bets, sessions and attributions and no dead letter explains, and how often; None: not
     compared, as records were on their way."""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """How many those were, by reader and topic; none where they came while it was compared."""
 
     @property
     def offsets_balance(self) -> bool:

@@ -9,6 +9,7 @@ Errors: KafkaError, TableError, OSError; ClickHouse's.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -94,7 +95,7 @@ class Audit:
         missing = await self._missing(auditor, balance, ends, accepted) if balance.missing else {}
         progress = replace(progress, suspicion=suspicion(losses))
         await asyncio.to_thread(explain, auditor, balance, missing, progress)
-        balance.derived = await self._derived(until)
+        balance.derived, balance.waiting = await self._derived(until)
         if deep:
             known = {(each.partition, each.start) for each in balance.differences if each.what == "altered"}
             found = await self._differing(log, ends)
@@ -132,27 +133,28 @@ class Audit:
             await forgotten.table.stop()
             await schemas.stop()
 
-    async def _derived(self, until: float) -> dict[str, int] | None:
-        """Compared while nothing is on its way; None where that does not happen in time."""
+    async def _derived(self, until: float) -> tuple[dict[str, int] | None, dict[str, int]]:
+        """Compared while nothing is on its way; None where that does not happen in time, and what was."""
         while True:
             before = await self._positions.ends(_ALL)
-            if await self._is_quiet(before):
+            waiting = await self._waiting(before)
+            if not waiting:
                 found = await asyncio.to_thread(compare, self._client)
                 if await self._positions.ends(_ALL) == before:
-                    return found
+                    return found, {}
             if time.monotonic() > until:
-                return None
+                return None, waiting
             await asyncio.sleep(POLL)
 
-    async def _is_quiet(self, ends: Offsets) -> bool:
-        committed = {group: await self._positions.committed(group) for group in (WORKER, SINK)}
-        read_by = ((WORKER, _TO_AGENTS), (SINK, _TO_SINK))
-        return all(
-            committed[group].get((topic, partition), 0) >= end
-            for group, topics in read_by
-            for (topic, partition), end in ends.items()
-            if topic in topics
-        )
+    async def _waiting(self, ends: Offsets) -> dict[str, int]:
+        """How many records before ``ends`` wait, by reader and topic."""
+        found: Counter[str] = Counter()
+        for name, group, topics in (("worker", WORKER, _TO_AGENTS), ("sink", SINK, _TO_SINK)):
+            committed = await self._positions.committed(group)
+            for (topic, partition), end in ends.items():
+                if topic in topics:
+                    found[f"{name}: {topic}"] += max(0, end - committed.get((topic, partition), 0))
+        return dict(+found)
 
     async def _ends(self) -> dict[int, int]:
         found = await self._positions.ends([INGEST_EVENTS.name])

@@ -65,14 +65,14 @@ SPACERS = {
     "bets": Spacer(
         "bets_rows", "first_received_at",
         "epoch, first_received_at, tenant, bet_id", "epoch, at, '', toString(number)",
-        100_000, "0026_spacers_of_bets", "status != ''",
+        1_000_000, "0026_spacers_of_bets", "status != ''",
     ),
     "sessions": Spacer(
         # Ids below any session's, which are hashes. Deleted, so that FINAL leaves them out.
         "sessions_rows", "started_at",
         "epoch, started_at, session_id, is_deleted",
         "epoch, at, toUUID('00000000-0000-0000-0000-' || leftPad(toString(number), 12, '0')), 1",
-        100_000, "0026_spacers_of_bets",
+        1_000_000, "0026_spacers_of_bets",
     ),
 }  # fmt: skip
 """By the view over the table."""

@@ -188,3 +188,24 @@ def test_parts_of_before_the_upgrade_do_not_spoil_it(found: Warehouse, former: C
     )
     assert former.command(f"SELECT count() FROM {view}") == 5 * STEP + PART
     assert merged(former, view) < 0.6
+
+
+@pytest.mark.parametrize("view", ["bets", "sessions"])
+@pytest.mark.parametrize(
+    "unlike",
+    ["use_partition_pruning", "use_skip_indexes", "use_query_condition_cache", "optimize_move_to_prewhere_if_final"],
+)
+def test_one_epoch_is_shown_whatever_is_set(found: Warehouse, view: str, unlike: str) -> None:
+    """The epoch is told by the partition alone."""
+    for epoch in (0, 1):
+        insert(found.client, view, 0, epoch)
+    counted = f"SELECT count() FROM {view}"
+    assert found.client.query(counted, settings={unlike: 0}).result_rows == [(PART,)]
+    agent = {"bets": "pairing", "sessions": "sessions"}[view]
+    found.client.command(
+        f"INSERT INTO agent_epochs_rows (agent, epoch, partition, partitions) VALUES ('{agent}', 1, 0, 1)"
+    )
+    found.client.command(INSERTS[view], parameters={"first": PART, "count": 5, "version": 1, "epoch": 1})
+    assert found.client.query(counted, settings={unlike: 0}).result_rows == [(PART + 5,)]
+    found.client.command(f"TRUNCATE TABLE {view}_rows")
+    assert found.client.query(counted, settings={unlike: 0}).result_rows == [(0,)]
