@@ -17,9 +17,9 @@ from gateway import body as bodies
 from gateway.answers import CLOSE, JSON, UNAVAILABLE, Answer, Denied, Header, Limited
 from gateway.budget import Budget
 from gateway.columns import Columns
-from gateway.dialects.base import Accepted, Dialect, Event, Handler, Refusal, Request
+from gateway.dialects.base import Accepted, Dialect, Event, Fault, Handler, Refusal, Request
 from gateway.idempotency import Index, Outcome
-from gateway.incoming import Incoming, TooSlow
+from gateway.incoming import Garbled, Incoming, TooSlow
 from gateway.keys import Key, Keys
 from gateway.limits import Limits, Standing, headers_of
 from gateway.producer import Headers, Producer, Record, Unavailable
@@ -168,6 +168,10 @@ class Entry:
         except TooSlow:
             call.more.append(CLOSE)
             raise Refusal(408, "the request body was not complete in time") from None
+        except Garbled:
+            call.more.append(CLOSE)
+            message = "the body's chunks are not as Transfer-Encoding: chunked has them"
+            raise Refusal(400, message, [Fault("", message)]) from None
         if not whole:
             raise bodies.too_large(limit)
         call.body = incoming.body.bytes()

@@ -20,7 +20,7 @@ import httptools
 
 from gateway.answers import CLOSE, Answer
 from gateway.heads import name_of, path_of, without_upgrade
-from gateway.incoming import Body, ClientGone, Incoming, TooSlow
+from gateway.incoming import Body, ClientGone, Garbled, Incoming
 from runtime.settings import Settings
 
 PIPELINE = 32
@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, status: int) -> None:
         """What came is no request of ours; what was asked before it is still answered."""
         if self._parsing is not None:
-            self._parsing.body.fail(ClientGone())
+            self._parsing.body.fail(Garbled() if status == 400 else ClientGone())
         last = self._queue[-1] if self._queue else self._current
         if last is None:
             self._transport.write(_BARE[status])
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
         if self._deaf or self._transport.get_write_buffer_size():
             self._transport.abort()
         elif self._task is not None and self._parsing is not None:
-            self._parsing.body.fail(TooSlow())
+            self._parsing.body.late()
         elif self._task is None:
             if self._head_bytes:
                 self._transport.write(_BARE[408])

@@ -12,6 +12,10 @@ class TooSlow(Exception):  # noqa: N818
     """The body was not complete in time."""
 
 
+class Garbled(Exception):  # noqa: N818
+    """What came of the body is none: its chunks are not as HTTP has them."""
+
+
 class Flow(Protocol):
     """The connection, as a body needs it."""
 
@@ -25,12 +29,13 @@ class Flow(Protocol):
 class Body:
     """A request's body, on its way in. What is not kept is counted and dropped, so that it never fills memory."""
 
-    __slots__ = ("_connection", "_keep", "_parts", "_waiter", "_wanted", "done", "size")
+    __slots__ = ("_connection", "_failure", "_keep", "_parts", "_waiter", "_wanted", "done", "size")
 
     def __init__(self, connection: Flow, keep: int) -> None:
         self._connection, self._keep, self._wanted = connection, keep, keep
         self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
         self.done = False
         """All of it has come."""
         self.size = 0
@@ -52,7 +57,15 @@ class Body:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """No more will come."""
+        """No more will come; who asks for it later is told so too."""
+        self._failure = error
+        self._stop(error)
+
+    def late(self) -> None:
+        """It has taken too long for whoever waits for it."""
+        self._stop(TooSlow())
+
+    def _stop(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
@@ -65,7 +78,10 @@ class Body:
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     async def complete(self, within: float) -> bool:
-        """Waits for all of it; False as soon as it is larger than what is kept. Raises TooSlow, ClientGone."""
+        """Waits for all of it; False as soon as it is larger than what is kept.
+
+        Raises TooSlow, Garbled, ClientGone.
+        """
         if not self.done:
             await self._arrive(self._keep, within)
         return self.size <= self._keep
@@ -80,13 +96,15 @@ class Body:
         try:
             while not self.done and self.size <= most:
                 await self._arrive(self.size, within)
-        except TooSlow:
+        except (TooSlow, Garbled):
             return False
         return self.done
 
     async def _arrive(self, size: int, within: float) -> None:
         """Waits until it is done or larger than ``size``."""
         while not self.done and self.size <= size:
+            if self._failure is not None:
+                raise self._failure
             self._waiter, self._wanted = asyncio.get_running_loop().create_future(), size
             self._connection.expect_body(within)
             try:

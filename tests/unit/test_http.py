@@ -9,7 +9,7 @@ import pytest
 from embedded.place import free_port
 from gateway.answers import CLOSE, JSON, Answer
 from gateway.http import HttpServer
-from gateway.incoming import ClientGone, Incoming, TooSlow
+from gateway.incoming import ClientGone, Garbled, Incoming, TooSlow
 from runtime.settings import Settings, load
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -36,6 +36,8 @@ class Echo:
             whole = await incoming.body.complete(0.5)
         except TooSlow:
             return Answer(408, b"", [CLOSE])
+        except Garbled:
+            return Answer(400, b"", [CLOSE])
         except ClientGone:
             self.gone += 1
             return None
@@ -169,7 +171,8 @@ def test_a_head_behind_a_body_is_not_as_large_as_both() -> None:
     serve(talk, gateway_body_bytes=1 << 20)
 
 
-CHUNKED = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+IN_CHUNKS = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = IN_CHUNKS + b"5\r\nhello\r\n0\r\n"
 
 
 def test_fields_behind_a_body_are_not_the_next_requests() -> None:
@@ -194,7 +197,7 @@ def test_fields_behind_a_body_have_an_end() -> None:
 
 def test_what_stands_around_chunks_is_no_field_behind_them() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED[: CHUNKED.index(b"5")])
+        writer.write(IN_CHUNKS)
         for _ in range(20):
             writer.write(b"1;x=" + b"a" * 4096 + b"\r\n")
             await asyncio.sleep(0.005)
@@ -294,6 +297,30 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(sent: bytes, st
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(sent)
         assert status in await reader.read()
+
+    serve(talk)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (IN_CHUNKS, b"zz\r\n"),
+        (IN_CHUNKS + b"5\r\nhello", b" and more\r\n"),
+        (CHUNKED, b"Content-Length: 5\r\n\r\n"),
+        (CHUNKED, b"no field\r\n\r\n"),
+    ],
+)
+def test_chunks_that_are_none_are_refused_at_once(parts: tuple[bytes, bytes], pause: float) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/before", b"", "X-A: 1"))
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause)
+        assert (await answer(reader))[2] == b"POST /before 0 True"
+        status, headers, _ = await answer(reader)
+        assert (status, headers["connection"]) == (400, "close")
+        assert await reader.read() == b""
 
     serve(talk)
 

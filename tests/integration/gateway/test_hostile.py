@@ -181,6 +181,18 @@ def test_a_body_larger_than_it_may_be_is_not_read_into_memory(one: Gateway, secr
     assert two_megabytes.status_code == 413, "an honest client that is a little over gets its answer"
 
 
+def test_chunks_that_are_none_are_a_400(one: Gateway, secret: str) -> None:
+    head = b"POST /api/v1/event HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    began = time.monotonic()
+    reply = exchange(one, head % secret.encode() + b"2\r\n{}}\r\n0\r\n\r\n")
+    assert status(reply) == 400
+    assert b"connection: close" in reply
+    fault = {"index": None, "field": "", "message": "the body's chunks are not as Transfer-Encoding: chunked has them"}
+    assert json.loads(reply.partition(b"\r\n\r\n")[2])["errors"] == [fault]
+    assert status(exchange(one, head % b"unknown" + b"zz\r\n")) == 401
+    assert time.monotonic() - began < 4
+
+
 def test_slow_heads_and_bodies_are_cut_off(one: Gateway, secret: str) -> None:
     began = time.monotonic()
     assert status(exchange(one, b"GET /health HTTP/1.1\r\nHost:", 60)) in {0, 408}
