@@ -101,13 +101,14 @@ def unix_time(value: Any) -> int:
     return int(mantissa + b"0" * exponent) if exponent >= 0 else int(mantissa[:exponent] or 0)
 
 
-_ZONE = r"(?:[Zz]|[+-]\d\d(?::?[0-5]\d)?)?"  # fromisoformat would take +01:60
+_HOURS = r"(?:[01]\d|2[0-3])"  # of +24:00 fromisoformat says what only a programmer of Python understands
+_ZONE = rf"(?:[Zz]|[+-]{_HOURS}(?::?[0-5]\d)?)?"  # fromisoformat would take +01:60
 _iso = re.compile(
     rf"\d{{4}}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?{_ZONE})?"
     rf"|\d{{8}}[Tt]\d{{4}}(?:\d\d(?:[.,]\d+)?)?{_ZONE}",
     re.A,
 )
-_rfc3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)", re.A)
+_rfc3339 = re.compile(rf"\d{{4}}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]{_HOURS}:[0-5]\d)", re.A)
 
 
 def iso_time(value: Any) -> int:

@@ -147,8 +147,14 @@ def test_iso_8601(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["2024-01-15T10:30:00+01:60", "20240115T103000-0199", "2024-01-15T10:30:00+24:00"])
 def test_an_offset_that_no_clock_has_is_no_iso_8601(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="an ISO 8601 time such as 2024-01-15T10:30:00Z"):
         values.iso_time(text)
+
+
+@pytest.mark.parametrize("offset", ["+24:00", "-24:00", "+99:59", "+01:60"])
+def test_an_offset_that_no_clock_has_is_no_rfc_3339(offset: str) -> None:
+    with pytest.raises(ValueError, match="an RFC 3339 time with an offset"):
+        values.rfc3339_time(f"2024-01-15T10:30:00{offset}")
 
 
 @pytest.mark.parametrize(
