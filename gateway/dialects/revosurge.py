@@ -163,13 +163,13 @@ _RESULT = ("bet_result", "bet_result_amount")
 
 def _result(found: dict[str, Any], faulty: frozenset[str]) -> list[Fault]:
     """bet_result and bet_result_amount come together and only on a bet."""
-    faults = []
     sent = [field for field in _RESULT if field in faulty or field in found]
+    if found.get("event_name") != "bet" and "event_name" not in faulty:
+        return [Fault(field, "may only stand on a bet") for field in sent if field not in faulty]
+    faults = []
     if len(sent) == 1:
         missing = _RESULT[sent == ["bet_result"]]
         faults.append(Fault(missing, f"is required with {sent[0]}"))
-    if found.get("event_name") != "bet" and "event_name" not in faulty:
-        faults += [Fault(field, "may only stand on a bet") for field in sent if field not in faulty]
     if len(sent) == 2 and faulty.isdisjoint(sent):
         result = found["bet_result"]
         faults += _sign("bet_result_amount", found["bet_result_amount"], result, f"a {result}")
