@@ -19,6 +19,7 @@ from typing import Any
 import httptools
 
 from gateway.answers import CLOSE, Answer
+from gateway.dialects.base import Refusal
 from gateway.heads import name_of, path_of, without_upgrade
 from gateway.incoming import Body, ClientGone, Garbled, Incoming
 from runtime.settings import Settings
@@ -33,9 +34,20 @@ WRITE_LIMIT = 30.0
 """A client must take its answer within this time."""
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+def _bare(status: int, detail: str) -> bytes:
+    """The answer to what never became a request."""
+    body = Refusal(status, detail).body()
+    head = f"{_LINES[status]}content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 _BARE = {
-    status: f"{_LINES[status]}content-length: 0\r\nconnection: close\r\n\r\n".encode()
-    for status in (400, 408, 431, 503)
+    400: _bare(400, "this is no HTTP/1.1 request"),
+    408: _bare(408, "the request's head was not complete in time"),
+    431: _bare(431, "the request's head is too large, or has too many headers"),
+    503: _bare(503, "there are too many connections at once"),
 }
 
 

@@ -1,6 +1,7 @@
 """The HTTP server by itself, over real sockets: what clients do right, and what they do wrong."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -297,6 +298,25 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(sent: bytes, st
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(sent)
         assert status in await reader.read()
+
+    serve(talk)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "detail"),
+    [
+        (b"no http\r\n\r\n", 400, "this is no HTTP/1.1 request"),
+        (b"GET /" + b"a" * 70_000, 431, "the request's head is too large, or has too many headers"),
+        (b"GET / HTTP/1.1\r\nHost:", 408, "the request's head was not complete in time"),
+    ],
+)
+def test_what_is_no_request_is_told_so_as_other_faults_are(sent: bytes, status: int, detail: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        told, headers, body = await answer(reader)
+        assert (told, headers["content-type"], headers["connection"]) == (status, "application/json", "close")
+        assert json.loads(body) == {"detail": detail, "errors": []}
+        assert await reader.read() == b""
 
     serve(talk)
 
