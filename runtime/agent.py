@@ -16,6 +16,7 @@ A record has ``offset, timestamp`` (milliseconds), ``key, value, headers``; its 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -234,3 +235,11 @@ class Agent:
     """None: its state stays for ever."""
     retention: int | None = None
     """Milliseconds for which the changelog is kept; None: its owner truncates it, since the state does not age."""
+
+    def __post_init__(self) -> None:
+        for function in (self.step, self.close):
+            if iscoroutinefunction(function) or isgeneratorfunction(function) or isasyncgenfunction(function):
+                raise TypeError(
+                    f"{function.__name__} of the agent {self.name} is called and not awaited: with async or yield "
+                    "none of it would run"
+                )
