@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import orjson
+
 from native import Entry
 from runtime.agent import Add, Agent, Emit, Reads, State
 from runtime.changelog import Change, Marker
@@ -119,7 +121,8 @@ class _Attempt:
     ) -> None:
         self._agent, self._before, self._partition = stepper.agent, before, stepper.partition
         self._marks = dict(before.marks)
-        self._state = State(reads, dict(before.meta), stepper.partition, before.log, objects)
+        meta = orjson.loads(orjson.dumps(before.meta))  # whole, so that a step that fails changes nothing of it
+        self._state = State(reads, meta, stepper.partition, before.log, objects)
         self._state.offset, self._state.clock = before.applied, before.clock
         origin = source(stepper.agent.name, before.epoch, before.log, stepper.partition)
         self._emit = Emit(add, origin, stepper.partitions, before.epoch)
@@ -140,6 +143,7 @@ class _Attempt:
         self._agent.close(self._state, self._emit)
         self._state.close()
         self._emit.close()
+        orjson.dumps(self._state.meta)  # what is no JSON fails here, where it is its record's fault
         return self._result(len(records), self._entry.dropped, 0)
 
     def letter(self, record: Any, error: Exception) -> Result:
