@@ -144,8 +144,16 @@ static PyObject *value_of(PyObject *change) {
     return with_ref(found == DELETE ? Py_None : value);
 }
 
+/* A key of the agent's: bytes, and at least one, since the marker stands under none. */
+static int as_key(PyObject *key) {
+    Py_ssize_t size = PyBytes_Size(key);
+    if (size == 0) PyErr_SetString(PyExc_ValueError, "the empty key of a state is the runtime's");
+    return size > 0 ? 0 : -1;
+}
+
 static PyObject *State_get(PyObject *object, PyObject *key) {
     State *self = (State *)object;
+    if (as_key(key) < 0) return NULL;
     PyObject *change = PyDict_GetItemWithError(self->changes, key);
     if (change != NULL) return value_of(change);
     if (PyErr_Occurred()) return NULL;
@@ -178,7 +186,7 @@ static PyObject *State_put(PyObject *object, PyObject *const *args, Py_ssize_t g
     State *self = (State *)object;
     if (arguments("put", given, 2) < 0) return NULL;
     Py_ssize_t size = PyBytes_Size(args[1]);
-    if (size < 0 || PyBytes_Size(args[0]) < 0 || too_large(size, (Py_ssize_t)self->most, "a state")) return NULL;
+    if (size < 0 || as_key(args[0]) < 0 || too_large(size, (Py_ssize_t)self->most, "a state")) return NULL;
     if (note_order(self, args[0]) < 0) return NULL;
     PyObject *change = PyTuple_New(4), *offset = PyLong_FromLongLong(self->offset);
     if (change == NULL || offset == NULL) {

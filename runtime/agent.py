@@ -86,8 +86,7 @@ class State(native.State):
 
     def delete(self, key: bytes) -> None:
         """Removes a key, if it is there."""
-        if self._ordered is not None and key not in self.changes:
-            insort(self._ordered, key)
+        self.put(key, b"")  # refuses what is no key
         self.changes[key] = (DELETE, key, b"", self.offset)
         self._objects.pop(key, None)
         self._kept.pop(key, None)

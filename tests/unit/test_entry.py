@@ -251,6 +251,11 @@ def test_state_is_what_is_stored_and_the_changes_before_it() -> None:
             state.put(key, value)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a state of"):
         state.put(b"k", bytes(MAX_VALUE + 1))
+    no_key: Any
+    for no_key, error in ((b"", ValueError), ("k", TypeError), (None, TypeError)):
+        for call in (state.get, state.delete, lambda key: state.put(key, b"")):
+            with pytest.raises(error):
+                call(no_key)
     assert len(state.changes) == 2
 
 
