@@ -264,7 +264,7 @@ static int emit_output(Emit *self, PyObject *topic, PyObject *key, PyObject *val
     }
     PyObject *partitions = PyDict_GetItemWithError(self->partitions, topic);
     if (partitions == NULL) {
-        if (!PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, topic);
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "%S is not among the agent's outputs", topic);
         return -1;
     }
     long long count = PyLong_AsLongLong(partitions);

@@ -115,7 +115,8 @@ class Worker:
         epoch = self._epoch_of(agent)
         name = f"{agent.name}-{epoch}" if epoch else agent.name
         place = Place(self._folder / name / str(tp.partition), self._logs[self._changelog(agent)], self._caches)
-        stepper = Stepper(agent, self._partitions, tp.partition, self._settings.dead_letters_in_a_row)
+        outputs = {topic.name: self._partitions[topic.name] for topic in (*agent.outputs, DEAD_LETTERS)}
+        stepper = Stepper(agent, outputs, tp.partition, self._settings.dead_letters_in_a_row)
         return Lane(agent, tp, place, stepper, self._tools, epoch)
 
     def _epoch_of(self, agent: Agent) -> int:

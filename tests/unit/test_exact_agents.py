@@ -1,15 +1,19 @@
-"""Which agents a worker runs."""
+"""Which agents a worker runs, and what it refuses of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 import streams.agents
+from runtime.kafka import Log
 from runtime.settings import SettingsError, load
-from streams.agents import exact_agents, touches
+from runtime.worker import Worker
+from streams.agents import attribution, exact_agents, touches
 
 COPIED = """
 from streams.agents.touches import agent
@@ -45,3 +49,14 @@ def test_a_step_that_would_never_run_is_refused(step: Any) -> None:
 def test_so_is_such_an_end_of_a_batch(close: Any) -> None:
     with pytest.raises(TypeError, match=f"^{close.__name__} of the agent touches "):
         replace(touches.make(), close=close)
+
+
+def test_an_agent_writes_to_its_own_outputs_alone(tmp_path: Path) -> None:
+    async def partitions() -> dict[str, int]:
+        agents = [touches.make(), attribution.make(1, 1)]
+        worker = Worker(agents, load(data_dir=tmp_path, kafka="127.0.0.1:1"))
+        worker._partitions = dict.fromkeys(("touches", "attributions", "dead-letters"), 4)
+        worker._logs = {"touches-changelog": Log("touches-changelog", 1)}
+        return worker._lane(agents[0], TP("events", 0))._stepper.partitions
+
+    assert asyncio.run(partitions()) == {"touches": 4, "dead-letters": 4}
