@@ -6,6 +6,7 @@ stage remembers the letter in its state, so that a repeat of the replay has no e
 """
 
 from collections.abc import Iterable, Iterator
+from traceback import walk_tb
 from typing import Any
 
 from runtime.agent import State
@@ -61,7 +62,7 @@ def dead_letter(
             "ingest_offset": ingest_offset,
             "tenant": tenant,
             "dialect": dialect,
-            "error": _said(error, record.value)[:ERROR],
+            "error": _said(error, record.value),
             "attempts": int(dict(headers).get(ATTEMPTS, b"0")),
             "timestamp": record.timestamp,
             "key": None if record.key is None else record.key[:HEADERS],
@@ -73,7 +74,14 @@ def dead_letter(
 
 def _said(error: BaseException, value: bytes | None) -> str:
     """The error, and what an agent that met no value would not say: decoders fail on it in their own words."""
-    return f"{type(error).__name__}: {error}" if value is not None else f"NoValue: the record has none ({error})"
+    return said(error) if value is not None else f"NoValue: the record has none ({error})"[:ERROR]
+
+
+def said(error: BaseException) -> str:
+    """Type and message of an error, and the line of an agent, or of what it uses of `streams`, that raised it."""
+    places = [(frame.f_globals.get("__name__", ""), line) for frame, line in walk_tb(error.__traceback__)]
+    inner = [f" ({module}:{line})" for module, line in places if module.startswith("streams.")][-1:]
+    return f"{type(error).__name__}: {error}"[:ERROR] + "".join(inner)
 
 
 def _fitting(headers: list[tuple[str, bytes | None]]) -> Iterator[dict[str, Any]]:

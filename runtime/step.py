@@ -16,7 +16,7 @@ import orjson
 from native import Entry
 from runtime.agent import Add, Agent, Emit, Reads, State
 from runtime.changelog import Change, Marker
-from runtime.letters import claim, dead_letter
+from runtime.letters import claim, dead_letter, said
 from runtime.origin import source
 from runtime.store import StateDamaged, StateFailed
 from schemas.registry import UnknownSchema
@@ -108,7 +108,7 @@ class Stepper:
         if in_a_row > self._limit:
             raise TooManyLetters(
                 f"{in_a_row} records in a row failed in the agent {self.agent.name}; "
-                f"{self.agent.source.name}-{self.partition}@{record.offset} with {type(error).__name__}: {error}"
+                f"{self.agent.source.name}-{self.partition}@{record.offset} with {said(error)}"
             ) from error
         return in_a_row
 

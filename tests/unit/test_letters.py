@@ -46,3 +46,24 @@ def test_one_that_does_not_fail_ends_the_row() -> None:
         run.work("any", most=1)
         run.restart("any")
     assert _letters(run) == [0, 1, 2, 4, 5, 6]
+
+
+_AGENT = """
+def looked_up(record):
+    return {}[record.offset]
+
+def step(record, state, emit):
+    looked_up(record)
+"""
+
+
+def test_an_error_tells_the_line_of_the_agent() -> None:
+    own: dict[str, Any] = {"__name__": "streams.agents.mine"}
+    exec(_AGENT, own)
+    run = Run([Agent("mine", WAGERS, own["step"])], partitions=1, limit=1)
+    for _ in range(2):
+        run.append(WAGERS, b"k", b"v", 0)
+    with pytest.raises(TooManyLetters, match=r"@1 with KeyError: 1 \(streams\.agents\.mine:3\)$"):
+        run.work("mine")
+    (letter,) = run.records(DEAD_LETTERS)
+    assert DEAD_LETTER.decode(letter.value or b"")["error"] == "KeyError: 0 (streams.agents.mine:3)"
