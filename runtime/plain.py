@@ -62,6 +62,9 @@ class _Decoded(Codec):
     def _loads(self, s: bytes) -> Any:
         return self._kind.decode(s)
 
+    def _dumps(self, obj: Any) -> bytes:
+        return self._kind.encode(obj)
+
 
 def decoded(app: faust.App, topic: Topic) -> Any:
     """A Faust topic with the values as dicts, and the keys as bytes."""
@@ -108,7 +111,7 @@ class PlainWorker:
         settings = self._settings
         folder = settings.data_dir / "faust" / f"{GROUP}-{settings.slot}"
         folder.mkdir(parents=True, exist_ok=True)
-        app = faust.App(GROUP, **options(settings, folder))
+        app = faust.App(GROUP, **options(settings, folder) | {"value_serializer": "json"})
         app.transport = _Transport(app.conf.broker, app, loop=asyncio.get_running_loop())
         for agent in self._agents:
             agent.register(app)
