@@ -28,6 +28,7 @@ from cli.lettertext import lines, shown, summary
 from cli.redelivery import Outcome, Redelivery
 from cli.topics import unreachable
 from runtime.settings import Settings
+from runtime.words import counted
 from sinks.clickhouse import Refused, Unreachable, connect
 from sinks.letters import FATES, WAITING, Filter, Letters
 
@@ -107,7 +108,7 @@ def _list(_: Settings, client: Client, wanted: Filter, json: bool, limit: int) -
         _print({"count": count, "letters": found})
         return 0
     print("\n".join(summary(found)))
-    print(f"{count:,} dead letters" + (f", {len(found)} shown" if count > len(found) else ""))
+    print(counted(count, "dead letter") + (f", {len(found)} shown" if count > len(found) else ""))
     return 0
 
 
@@ -157,7 +158,7 @@ def _done(what: str, outcome: Outcome, dry_run: bool, json: bool) -> int:
     else:
         for letter, why in refused.items():
             print(f"{letter} is not {what}: {why}")
-        print(f"{len(done):,} letters {'would be ' if dry_run else ''}{what}")
+        print(f"{counted(len(done), 'letter')} {'would be ' if dry_run else ''}{what}")
     return int(bool(refused))
 
 

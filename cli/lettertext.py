@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from runtime.words import counted
 from schemas import money
 from schemas.codec import DecodeError
 from schemas.keys import uuid_text
@@ -18,7 +19,7 @@ def summary(letters: list[dict[str, Any]]) -> Iterator[str]:
     for letter in letters:
         place = f"{letter['topic']}-{letter['partition']}@{letter['offset']}"
         when = letter["stored_at"].isoformat(sep=" ", timespec="seconds")
-        again = f" after {letter['attempts']} replays" if letter["attempts"] else ""
+        again = f" after {counted(letter['attempts'], 'replay')}" if letter["attempts"] else ""
         yield f"{letter['letter_id']}  {when}  {letter['fate']:<9}  {letter['stage']}{again}  {place}"
         yield f"    {_plain(letter['error'])[:WIDTH]}"
 

@@ -23,6 +23,7 @@ from runtime.origin import HEADER, ingest_coordinates
 from runtime.positions import Positions
 from runtime.settings import Settings
 from runtime.topics import Topics
+from runtime.words import counted
 from runtime.worker import Worker
 from schemas.topics import INGEST_EVENTS, changelog
 from sinks import epochs as stored_epochs
@@ -96,7 +97,7 @@ class Rebuild:
             await self._pause(worker)
             applied = worker.applied(self._agent.name)
             left = sum(max(0, end - 1 - applied.get(partition, -1)) for (_, partition), end in ends.items())
-            self._say(f"{left} records to go")
+            self._say(f"{counted(left, 'record')} to go")
             if not left and len(applied) == len(ends):
                 return
 
@@ -109,7 +110,7 @@ class Rebuild:
             left = sum(max(0, end - committed.get(place, 0)) for place, end in ends.items())
             if not left:
                 return
-            self._say(f"{left} rows on their way into ClickHouse")
+            self._say(f"{counted(left, 'row')} under way into ClickHouse")
             await self._pause(self._worker)
 
     async def _counts(self, epoch: int) -> None:

@@ -19,6 +19,7 @@ from runtime.kafka import LogReader
 from runtime.letters import PAYLOAD, replay_headers
 from runtime.producer import MAX_BATCH, MAX_REQUEST
 from runtime.settings import Settings
+from runtime.words import counted
 from sinks.erasure import ERASED
 from sinks.letters import Filter, Letters, Place
 
@@ -42,7 +43,9 @@ def refusal(letter: dict[str, Any], limit: int) -> str:
     if len(letter["payload"]) >= PAYLOAD:
         return "its record was too large to be kept whole"
     if letter["attempts"] >= limit:
-        return f"it has failed again after {letter['attempts']} replays: mend the cause first, or use --force"
+        return (
+            f"it has failed again after {counted(letter['attempts'], 'replay')}: mend the cause first, or use --force"
+        )
     return ""
 
 

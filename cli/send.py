@@ -32,6 +32,7 @@ from cli.posting import NoGateway, Poster, Reply, Request, address_of
 from cli.topics import unreachable
 from runtime.progress import Progress
 from runtime.settings import Settings
+from runtime.words import counted
 
 FLAGS = ("gateway_host", "gateway_port")
 MEMBERS = frozenset(("method", "path", "headers", "body", "base64"))
@@ -126,7 +127,8 @@ class Outcome:
             print(f"... and {more:,} more that were not accepted", file=sys.stderr)
         for status, count in sorted(self.statuses.items()):
             print(f"{status:<10}{count:>10,}")
-        print(f"{self.accepted:,} of {self.sent:,} requests accepted in {self.seconds:.1f} s, {self.retried:,} retried")
+        sent = counted(self.sent, "request")
+        print(f"{self.accepted:,} of {sent} accepted in {self.seconds:.1f} s, {self.retried:,} retried")
 
 
 async def _run(settings: Settings, job: Job, total: int, keyless: bool, outcome: Outcome) -> None:

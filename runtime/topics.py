@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from runtime.settings import Settings
+from runtime.words import counted
 from schemas.topics import Topic
 
 VISIBLE_WITHIN = 30.0
@@ -91,10 +92,10 @@ class Topics:
         faults = []
         wanted = self.partitions(topic)
         if len(partitions) != wanted:
-            faults.append(f"has {len(partitions)} partitions, not {wanted}, and the count cannot be changed")
+            faults.append(f"has {counted(len(partitions), 'partition')}, not {wanted}, and the count cannot be changed")
         replicas = min(len(partition["replicas"]) for partition in partitions)
         if replicas != self._settings.replication:
-            faults.append(f"has {replicas} replicas, not {self._settings.replication}")
+            faults.append(f"has {counted(replicas, 'replica')}, not {self._settings.replication}")
         faults += [
             f"{name} is {config.get(name, 'not set')}, not {value}"
             for name, value in self.config(topic).items()

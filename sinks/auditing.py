@@ -21,6 +21,7 @@ from runtime.losses import Losses
 from runtime.positions import Offsets, Positions
 from runtime.schemas_topic import follow
 from runtime.settings import Settings
+from runtime.words import counted
 from runtime.worker import GROUP as WORKER
 from schemas.topics import CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, TOPICS, WAGERS
 from sinks.accepted import Spans, accept, concerning, suspicion
@@ -59,7 +60,7 @@ class Progress:
         if offset >= read:
             return f"waits for dedup, which has come to {read}"
         if self.behind:
-            return f"between dedup and the tables: {self.behind} records wait for the sink"
+            return f"between dedup and the tables: {counted(self.behind, 'record')} waiting for the sink"
         return f"lost: dedup has handled it, and no table holds it{self.suspicion}"
 
 

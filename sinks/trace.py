@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 from runtime.kafka import LogReader
 from runtime.positions import Positions
 from runtime.settings import Settings
+from runtime.words import counted
 from runtime.worker import GROUP as WORKER
 from schemas.codec import DecodeError
 from schemas.keys import CONVERSIONS, uuid_text
@@ -141,7 +142,7 @@ class Tracer:
             yield Step("bets", f"bet {row['bet_id']} is {row['status']}{odd}", row)
         sessions = [str(row["session_id"]) for row in events if row["session_id"]]
         for row in self._rows(_SESSIONS, sessions=sessions) if sessions else []:
-            yield Step("sessions", f"in a session of {row['events']} events, {row['end_reason']}", row)
+            yield Step("sessions", f"in a session of {counted(row['events'], 'event')}, {row['end_reason']}", row)
         ids = [str(row["event_id"]) for row in events if row["event_name"] in TOUCH_NAMES | CONVERSIONS]
         for row in self._rows(_ATTRIBUTIONS, events=ids) if ids else []:
             credit = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from cli.demo.books import Books
 from cli.demo.drive import Counts
+from runtime.words import counted
 
 TOLERANCE = 0.98
 """A rate that reaches so much of what was asked has been kept."""
@@ -53,7 +54,7 @@ class Report:
         slow = self.kept < TOLERANCE * self.rate
         statuses = ", ".join(f"{status} {count:,}×" for status, count in sorted(counts.statuses.items()))
         lines = [
-            f"{counts.requests:,} requests in {counts.seconds:.1f} s: {statuses}",
+            f"{counted(counts.requests, 'request')} in {counts.seconds:.1f} s: {statuses}",
             f"{self.kept:,.0f} new events/s" + (f" of {self.rate:,.0f} that were asked for" if slow else ""),
             "",
             f"What analysts should find where tenant IN ('{tenants}'):",
@@ -61,9 +62,12 @@ class Report:
             *(f"  {name:<16}{text}" for name, text in _rows(found)),
         ]
         if counts.doubtful:
-            lines += ["", f"{counts.doubtful:,} events were sent again in doubt: there may be so many duplicates more."]
+            lines += [
+                "",
+                f"{counted(counts.doubtful, 'event')} sent again in doubt: there may be so many duplicates more.",
+            ]
         if counts.unexpected:
-            lines += ["", f"{counts.unexpected:,} requests were NOT answered as they should be, so this does not hold:"]
+            lines += ["", f"{counted(counts.unexpected, 'request')} NOT answered as expected, so this does not hold:"]
             lines += [f"  {surprise}" for surprise in counts.surprises]
         if self.record is not None:
             lines += ["", f"The requests stand in {self.record}: sluice send {self.record} --tenant NAME"]

@@ -84,7 +84,7 @@ def test_what_is_on_its_way_is_named(stack: Whole) -> None:
         until(lambda: not stack.pipeline.lag(), 60, [stack.worker.log])
         found = stack.balance()
         assert (found["missing"], found["derived"], found["waiting"]["sink: events"]) == (10, None, 10)
-        assert all("wait for the sink" in each["stage"] for each in found["differences"])
+        assert all("waiting for the sink" in each["stage"] for each in found["differences"])
         event_id = uuid_text(event(nth=3, dedup="way3", player_id="w")["event_id"])
         code, traced, _ = stack.quietly("trace", event_id, "--json")
         assert (code, [step["stage"] for step in traced["steps"]]) == (0, ["events"])
