@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvloop
+from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from faust.transport.consumer import ConsumerMessage
@@ -110,6 +111,8 @@ class BatchConsumer(driver.Consumer):
         self._settled: dict[TP, int] = {}
         self._known: dict[TP, int] = {}
         self._held: set[TP] = set()
+        self._caught_up: dict[TP, float] = {}
+        """When each partition was last seen with nothing to do, or first seen."""
         self.fetched: dict[TP, int] = {}
         """Offset of the last record that was fetched. Whether it came to whom it is for is theirs to see: Faust empties
         its queues when the flow begins anew, and after a rebalance upon a rebalance that happens twice."""
@@ -147,13 +150,31 @@ class BatchConsumer(driver.Consumer):
             self._known.pop(tp, None)
             self._held.discard(tp)
             self.fetched.pop(tp, None)
+            self._caught_up.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     async def verify_all_partitions_active(self) -> None:
-        """Faust's look for a partition that stands still, which it logs: without a task and a timer for each."""
-        now = time.monotonic()
+        """Faust's look for a partition that stands still, which it logs: without a task and a timer for each.
+
+        Faust takes a record that waits for a moment, after minutes in which there was none, for one that has waited all
+        the time. So it is asked about agents and commits only where there has been something to do for that long.
+        """
+        now, patience = time.monotonic(), self.app.conf.stream_processing_timeout
         for tp in self.assignment():
-            self.verify_event_path(now, tp)
+            if self._has_caught_up(tp):
+                self._caught_up[tp] = now
+            if now - self._caught_up.setdefault(tp, now) >= patience:
+                self.verify_event_path(now, tp)
+            else:
+                self.verify_recovery_event_path(now, tp)  # whether it is fetched from, which is asked always
+
+    def _has_caught_up(self, tp: TP) -> bool:
+        """Whether nothing waits in the broker, and all that was fetched is committed."""
+        assignment = self._thread._ensure_consumer()._fetcher._subscriptions.subscription.assignment
+        state = assignment.state_value(TopicPartition(*tp)) if assignment else None
+        if state is None or state.highwater is None or not state.has_valid_position:
+            return False
+        return state.highwater <= state.position and self._known.get(tp, 0) > self.fetched.get(tp, -1)
 
     async def _commit(self, offsets: dict[TP, int]) -> bool:
         committed: bool = await super()._commit(offsets)

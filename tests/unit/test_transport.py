@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from runtime.app import batch_app, name_member, raw_topic
 from runtime.batches import Answer
@@ -55,13 +57,71 @@ def test_every_partition_is_looked_at_at_once(tmp_path: Path) -> None:
         consumer: Any = app.consumer
         found: list[Any] = []
         consumer.assignment = lambda: {TopicPartition("t", n) for n in range(3)}
-        consumer.verify_event_path = lambda now, tp: found.append(tp)
+        consumer._has_caught_up = lambda tp: True
+        consumer.verify_recovery_event_path = lambda now, tp: found.append(tp)
         before = len(asyncio.all_tasks())
         await consumer.verify_all_partitions_active()
         consumer._thread.thread_loop.close()
         return sorted(found), len(asyncio.all_tasks()) - before
 
     assert asyncio.run(looked()) == ([TopicPartition("t", n) for n in range(3)], 0)
+
+
+WAITED, PATIENCE = TP("events", 0), 300.0
+"""Of the partition below; and Faust's, in seconds."""
+
+
+@pytest.mark.parametrize(
+    ("what", "inbound", "highwater", "committed", "said"),
+    [
+        ("nothing waits", 400.0, 8, 8, ""),
+        ("a record that never came to the agent", None, 9, 8, "Stream has not started processing"),
+        ("a record that does not come to the agent", 400.0, 9, 8, "Stream stopped processing"),
+        ("records that are not committed", 0.0, 9, 5, "Has not committed"),
+    ],
+)
+def test_what_stands_still_is_said_once_it_has_for_long(
+    what: str, inbound: float | None, highwater: int, committed: int, said: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Faust takes what waits for a moment after quiet minutes for what has waited through them."""
+    now = 1000.0
+    state = SimpleNamespace(highwater=8, position=8, has_valid_position=True, timestamp=now * 1000)
+
+    async def run() -> tuple[str, str]:
+        app: Any = batch_app("sink", load(data_dir=tmp_path))
+        consumer = app.consumer
+        assignment = SimpleNamespace(active=True, state_value=lambda _tp: state)
+        subscriptions = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        consumer._thread._ensure_consumer = lambda: SimpleNamespace(
+            _fetcher=SimpleNamespace(_subscriptions=subscriptions)
+        )
+        consumer.assignment = lambda: {WAITED}
+        app.topics.acks_enabled_for = lambda _topic: True
+        consumer._thread.time_started = consumer._thread.tp_last_committed_at[WAITED] = now - 400
+        consumer._known[WAITED], consumer.fetched[WAITED] = 8, 7
+        monkeypatch.setattr("runtime.transport.time.monotonic", lambda: now)
+
+        async def look(after: float) -> str:
+            nonlocal now
+            now += after
+            state.timestamp = now * 1000
+            if inbound is not None:
+                app.monitor.stream_inbound_time[WAITED] = now - inbound
+            caplog.clear()
+            await consumer.verify_all_partitions_active()
+            return caplog.text
+
+        quiet = await look(0)
+        state.highwater, consumer._known[WAITED] = highwater, committed
+        at_once = quiet + await look(1.25)
+        later = await look(PATIENCE)
+        consumer._thread.thread_loop.close()
+        return at_once, later
+
+    at_once, later = asyncio.run(run())
+    assert at_once == ""
+    assert said in later if said else not later
 
 
 def test_a_member_has_another_name_only_where_it_reads_other_topics(tmp_path: Path) -> None:
