@@ -2,7 +2,10 @@
 
 import base64
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from runtime.words import counted
 from schemas import money
@@ -10,6 +13,7 @@ from schemas.codec import DecodeError
 from schemas.keys import uuid_text
 from schemas.topics import by_name
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WIDTH = 100
 """Characters of an error in a list."""
 
@@ -51,18 +55,39 @@ def _record(topic: str, payload: bytes | None) -> dict[str, Any] | None:
         record = kind.decode(payload)
     except DecodeError:
         return None
-    amounts = {field["name"] for field in kind.latest.source["fields"] if "decimal" in str(field["type"])}
-    return {name: _value(name, value, name in amounts) for name, value in record.items()}
+    return {field["name"]: _value(field["type"], record[field["name"]]) for field in kind.latest.source["fields"]}
 
 
-def _value(name: str, value: Any, is_amount: bool) -> Any:
-    if isinstance(value, bytes):
-        if is_amount:
+def _value(kind: Any, value: Any) -> Any:
+    """A value of an Avro type as people read it: amounts as decimals, times with their zone, hashes in hex."""
+    if isinstance(kind, list):  # a union of null and one type
+        return None if value is None else _value(next(one for one in kind if one != "null"), value)
+    if not isinstance(kind, dict):
+        return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    match kind.get("logicalType", kind["type"]):
+        case "decimal":
             return str(money.to_decimal(money.from_bytes(value)))
-        return (
-            uuid_text(value) if name.endswith("_id") and len(value) == 16 else value.decode(errors="backslashreplace")
-        )
+        case "timestamp-millis":
+            return _time(value)
+        case "uuid":
+            return uuid_text(value)
+        case "fixed":
+            return value.hex()
+        case "record":
+            return {field["name"]: _value(field["type"], value[field["name"]]) for field in kind["fields"]}
+        case "array":
+            return [_value(kind["items"], one) for one in value]
+        case "map":
+            return {name: _value(kind["values"], one) for name, one in value.items()}
     return value
+
+
+def _time(milliseconds: int) -> datetime | int:
+    """The number itself where it is no time, as in a record that is not ours."""
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return milliseconds
 
 
 def _base64(data: bytes | None) -> str | None:
@@ -70,5 +95,5 @@ def _base64(data: bytes | None) -> str | None:
 
 
 def _plain(value: Any) -> str:
-    text = str(value)
+    text = orjson.dumps(value).decode() if isinstance(value, dict | list) else str(value)
     return text if text.isprintable() else repr(text)
