@@ -1,22 +1,25 @@
 """`sluice trace ID`: where an event is, by event_id, idempotency key or transaction_id, and why it went no further.
 
-Exit code: 0 where something bears the id, 1 where nothing does.
+Exit code: 0 where something bears the id, 1 where nothing does. 1 also where Kafka or ClickHouse does not answer, which
+is said; what the other one knows is shown.
 """
 
 import argparse
 import asyncio
 import sys
+from contextlib import closing
 from typing import Any
 
 import orjson
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.arguments import some
+from cli.reach import reachable
 from cli.topics import unreachable
 from runtime.settings import Settings
 from sinks.clickhouse import Refused, Unreachable, connect
-from sinks.trace import Step, Tracer
+from sinks.trace import Step, Stored, UnderWay
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,38 +29,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, id: str, json: bool = False) -> int:
-    """Exit code: 0 found, 1 not found or not to be found out."""
-    try:
-        steps = asyncio.run(_run(settings, id))
-    except (Unreachable, Refused) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KafkaError as error:
-        print(unreachable(settings, error), file=sys.stderr)
-        return 1
-    except ClickHouseError as error:
-        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
-        return 1
+    """Exit code: 0 found, 1 not found, or a server does not answer."""
+    steps, faults = asyncio.run(_run(settings, id))
     if json:
-        found = [{"stage": step.stage, "what": step.what, "row": step.row} for step in steps]
-        print(orjson.dumps({"id": id, "steps": found}, default=str, option=orjson.OPT_INDENT_2).decode())
+        rows = [{"stage": step.stage, "what": step.what, "row": step.row} for step in steps]
+        found = {"id": id, "complete": not faults, "steps": rows}
+        print(orjson.dumps(found, default=str, option=orjson.OPT_INDENT_2).decode())
     else:
-        _show(id, steps)
-    return 0 if steps else 1
+        _show(id, steps, complete=not faults)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 0 if steps and not faults else 1
 
 
-async def _run(settings: Settings, wanted: str) -> list[Step]:
-    client = await asyncio.to_thread(connect, settings)
-    tracer = Tracer(settings, client)
+async def _run(settings: Settings, wanted: str) -> tuple[list[Step], list[str]]:
+    """The steps, in the order of the way, and what is wrong with a server: what the other one knows is told."""
+    steps: list[Step] = []
+    faults = []
     try:
-        return await tracer.run(wanted)
+        await _under_way(settings, wanted, steps)
+    except KafkaError as error:
+        faults.append(unreachable(settings, error))
+    try:
+        await asyncio.to_thread(_stored, settings, wanted, steps)
+    except (Unreachable, Refused) as error:
+        faults.append(str(error))
+    except ClickHouseError as error:
+        faults.append(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}")
+    return steps, faults
+
+
+async def _under_way(settings: Settings, wanted: str, steps: list[Step]) -> None:
+    if not await reachable(settings.kafka_address()):  # a client would try for long
+        raise KafkaConnectionError("no broker did within a second")
+    kafka = UnderWay(settings)
+    try:
+        async for step in kafka.steps(wanted):
+            steps.append(step)  # noqa: PERF401 - what comes before an error counts
     finally:
-        await tracer.close()
-        client.close()
+        await kafka.close()
 
 
-def _show(wanted: str, steps: list[Step]) -> None:
-    if not steps:
+def _stored(settings: Settings, wanted: str, steps: list[Step]) -> None:
+    with closing(connect(settings)) as client:
+        steps.extend(Stored(client).steps(wanted))
+
+
+def _show(wanted: str, steps: list[Step], complete: bool) -> None:
+    if not steps and complete:
         print(f"nothing bears the id {wanted}: it was never accepted, or not under this id")
     for step in steps:
         print(f"{step.stage}: {step.what}")

@@ -3,9 +3,11 @@
 Errors: Unreachable, Refused. Both say in a sentence what to mend.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -14,6 +16,8 @@ from clickhouse_connect.driver.query import QueryResult
 
 from runtime.settings import Settings
 
+ANSWER_LIMIT = 5.0
+"""Seconds within which a ClickHouse that lives says so, whatever it is at; a query may take long."""
 AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
 
@@ -37,6 +41,8 @@ def connect(settings: Settings, database: bool = True) -> Client:
     Raises Unreachable, Refused.
     """
     url = urlsplit(settings.clickhouse_url())
+    if _is_frozen(url):
+        raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer within {ANSWER_LIMIT:g} s")
     try:
         return clickhouse_connect.get_client(
             host=url.hostname or "127.0.0.1",
@@ -64,6 +70,24 @@ def connect(settings: Settings, database: bool = True) -> Client:
         raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} {said}: {error}") from error
     except (ClickHouseError, OSError) as error:
         raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer: {error}") from error
+
+
+def _is_frozen(url: SplitResult) -> bool:
+    """Whether it accepts a connection and says nothing, for which a client waits as long as for a query.
+
+    Whatever else is wrong the client finds as soon, and says better.
+    """
+    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
+    host, port = url.hostname or "127.0.0.1", url.port or port_of(url.scheme)
+    with closing(kind(host, port, timeout=ANSWER_LIMIT)) as connection:
+        try:
+            connection.request("GET", "/ping")
+            connection.getresponse()
+        except TimeoutError:
+            return True
+        except (OSError, HTTPException):
+            pass
+    return False
 
 
 def named_rows(found: QueryResult) -> list[dict[str, Any]]:

@@ -95,20 +95,14 @@ class Step:
     row: dict[str, Any]
 
 
-class Tracer:
-    """One run of `sluice trace`."""
+class Stored:
+    """What ClickHouse knows."""
 
-    def __init__(self, settings: Settings, client: Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._positions = Positions(settings.kafka_address())
-        self._kafka = LogReader(settings.kafka_address())
 
-    async def run(self, wanted: str) -> list[Step]:
-        """Every step, in the order of the way; empty where nothing bears the id."""
-        steps = list(self._stored(wanted))
-        return [*[step async for step in self._under_way(wanted)], *steps]
-
-    def _stored(self, wanted: str) -> Iterator[Step]:
+    def steps(self, wanted: str) -> Iterator[Step]:
+        """Every row that bears the id, or was made of one that does, in the order of the way."""
         identity = _uuid(wanted)
         condition = _ANY_ID.replace("{uuid}", " OR event_id = {uuid:UUID}" if identity else "")
         events = self._rows(_EVENT.replace("{condition}", condition), id=wanted, uuid=identity)
@@ -150,8 +144,20 @@ class Tracer:
             )
             yield Step("attributions", f"the {row['conversion_name']} is {credit}", row)
 
-    async def _under_way(self, wanted: str) -> AsyncIterator[Step]:
-        """Records between two stages: what the reader of each topic has not committed yet."""
+    def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return named_rows(self._client.query(sql, parameters=given | {"most": MOST}))
+
+
+class UnderWay:
+    """What Kafka knows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._positions = Positions(settings.kafka_address())
+        self._kafka = LogReader(settings.kafka_address())
+
+    async def steps(self, wanted: str) -> AsyncIterator[Step]:
+        """Records that bear the id between two stages: what the reader of each topic has not committed yet."""
         for topic, group in _hops():
             committed = await self._positions.committed(group)
             for (_, partition), end in (await self._positions.ends([topic.name])).items():
@@ -163,10 +169,6 @@ class Tracer:
                     if fields is not None:
                         place = f"{topic.name}-{partition}@{offset}"
                         yield Step(topic.name, f"at {place}, waiting for the {group}, which stands at {start}", fields)
-
-    def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return named_rows(self._client.query(sql, parameters=given | {"most": MOST}))
 
     async def close(self) -> None:
         """Closes the connections to Kafka."""

@@ -1,5 +1,9 @@
 """`sluice trace` on the whole pipeline: every stage that an id has reached, and nothing of another one."""
 
+import json
+import signal
+import socket
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -7,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli import trace
+from runtime.settings import load
 from schemas import money
 from schemas.keys import uuid7_bytes, uuid_text
 from schemas.registry import EVENT, REJECTION
@@ -142,3 +148,32 @@ def test_an_idempotency_key_is_found(stack: Whole) -> None:
     assert [step["stage"] for step in found["steps"]] == ["dead_letters"]
     assert "stopped at sink.events (waiting)" in found["steps"][0]["what"]
     assert EVENT.latest.number >= 1
+
+
+def test_what_one_server_knows_is_told_where_the_other_is_frozen(
+    stack: Whole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It accepts connections and answers nothing; a query would be waited for for minutes."""
+    stack.pipeline.ingest([event(event_name="bet", amount=5, transaction_id="before", dedup="before")])
+    assert stack.balance(60)["balanced"]
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        nobody = f"127.0.0.1:{frozen.getsockname()[1]}"
+        stack.worker.signal(signal.SIGSTOP)
+        try:
+            stack.pipeline.ingest([event(event_name="bet", amount=5, transaction_id="behind", dedup="behind")])
+            for wanted, found in (("behind", True), ("nowhere", False)):
+                began = time.monotonic()
+                assert trace.run(load(kafka=stack.kafka, clickhouse=f"http://{nobody}"), wanted) == 1
+                assert time.monotonic() - began < 30
+                output = capsys.readouterr()
+                assert f"ClickHouse at http://{nobody} does not answer" in output.err
+                assert ("waiting for the worker" in output.out) is found
+                assert "nothing bears the id" not in output.out
+        finally:
+            stack.worker.signal(signal.SIGCONT)
+        assert trace.run(load(kafka=nobody, clickhouse=stack.clickhouse.address), "before", json=True) == 1
+        output = capsys.readouterr()
+        assert f"Kafka at {nobody} does not answer" in output.err
+        told = json.loads(output.out)
+        assert told["complete"] is False
+        assert told["steps"][0]["stage"] == "events"
