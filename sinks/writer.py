@@ -12,7 +12,6 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.insert import InsertContext
 
-from runtime.words import counted
 from sinks.errors import Outcome, classify
 from sinks.table import Block, Table
 
@@ -92,9 +91,7 @@ class Writer:
     def _bad(self, block: Block, error: Exception) -> BadRow:
         count = self._refused[block.table.name] = self._refused.get(block.table.name, 0) + 1
         if count > self._limit:
-            raise Stop(
-                f"ClickHouse refused {counted(count, 'row')} in a row for {block.table.name}, the last with: {error}"
-            )
+            raise Stop(f"ClickHouse refused {count} rows in a row for {block.table.name}, the last with: {error}")
         return BadRow(block.table, block.causes[0], error)
 
     def _send(self, block: Block) -> None:

@@ -15,7 +15,10 @@ from tests.unit.test_house import SOURCES, here
 
 SPEAKERS = {"cli", "embedded", "runtime", "sinks", "streams"}
 """What a gateway refuses is worded as its vendors' documents do."""
-PLURAL = re.compile(r" ([a-z]+ )?(events|letters|messages|partitions|records|replays|replicas|requests|rows)\b(?!/)")
+PLURAL = re.compile(
+    r" ([a-z]+ )?(events|letters|messages|partitions|records|replays|replicas|requests|rows)\b(?!/| in a row)"
+)
+"""Two at least are in a row."""
 
 
 def _plurals(source: str) -> Iterator[str]:
