@@ -22,8 +22,8 @@ from schemas.topics import CONTROL_KEYS
 TIERS = ("free", "pro", "enterprise")
 LONGEST_TENANT = 128
 READ_LIMIT = 30.0
-DEMO, DEMO_KEYS = "demo", 5
-"""A demo key is made at each start of `sluice up`; that of a shell from before the restart still works."""
+DEMO, DEMO_FILE = "demo", "demo-key"
+"""Tenant of the demo key; and the file in the data folder with the key's SHA-256."""
 
 Record = dict[str, Any]
 
@@ -111,11 +111,17 @@ async def revoke(settings: Settings, record: Record) -> None:
 
 
 async def demo_key(settings: Settings) -> str:
-    """A new key of the tenant ``demo``. Earlier ones cannot be shown again; all but the newest few are revoked."""
-    old = [record for record in await known(settings) if record["tenant"] == DEMO and not record["revoked"]]
-    for record in old[: -DEMO_KEYS + 1]:
-        await revoke(settings, record)
-    secret, _ = await issue(settings, DEMO, limit=0)
+    """A new key of the tenant ``demo``, in place of the one that the data folder had. Raises KafkaError.
+
+    That one cannot be shown again. Its hash is noted before it is made, so that none is ever left over.
+    """
+    note = settings.data_dir / DEMO_FILE
+    secret, record = create(DEMO, limit=0)
+    async with _producer(settings) as producer:
+        if note.exists():
+            await withdraw(producer, note.read_text())
+        note.write_text(record["key_hash"])
+        await publish(producer, record)
     return secret
 
 
@@ -127,7 +133,7 @@ async def borrowed(settings: Settings, tenant: str) -> AsyncIterator[str]:
         yield secret
     finally:
         async with _producer(settings) as producer:
-            await withdraw(producer, record)
+            await withdraw(producer, record["key_hash"])
 
 
 async def _publish(settings: Settings, record: Record) -> None:

@@ -109,6 +109,6 @@ async def publish(producer: AIOKafkaProducer, record: dict[str, Any]) -> None:
     )
 
 
-async def withdraw(producer: AIOKafkaProducer, record: dict[str, Any]) -> None:
+async def withdraw(producer: AIOKafkaProducer, key_hash: str) -> None:
     """Removes a key's record, as if the key had never been made. Raises KafkaError."""
-    await producer.send_and_wait(CONTROL_KEYS.name, None, key=record["key_hash"].encode(), partition=0)
+    await producer.send_and_wait(CONTROL_KEYS.name, None, key=key_hash.encode(), partition=0)

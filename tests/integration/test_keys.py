@@ -1,5 +1,6 @@
 """`sluice keys` on a real Kafka."""
 
+import asyncio
 import hashlib
 import json
 import subprocess
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from cli.keys import demo_key
 from cli.main import main
 from embedded.place import free_port
+from runtime.settings import load
 from schemas.registry import API_KEY
 from schemas.topics import CONTROL_KEYS
 from tests.kafka import create_topics, read_all
@@ -104,3 +107,22 @@ def test_wrong_usage_is_exit_code_2(sluice: Sluice, wrong: tuple[str, ...]) -> N
     code, _, error = sluice(*wrong)
     assert code == 2
     assert error
+
+
+def test_a_data_folder_has_one_demo_key(sluice: Sluice, keys_topic: str, tmp_path: Path) -> None:
+    def ids() -> set[str]:
+        found = json.loads(sluice("list", "--json")[1])["keys"]
+        return {row["id"] for row in found if row["tenant"] == "demo"}
+
+    own = json.loads(sluice("create", "--tenant", "demo", "--json")[1])["id"]
+    before = ids()
+    folders = [tmp_path / name for name in ("one", "two", "one", "one")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        key = asyncio.run(demo_key(load(kafka=keys_topic, data_dir=folder)))
+        assert key not in "".join(file.read_text() for file in folder.iterdir())
+    made = ids() - before
+    assert (own in before, len(made)) == (True, 2)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    (record,) = [record for record in read_all(keys_topic, CONTROL_KEYS.name) if record.key == digest.encode()]
+    assert API_KEY.decode(record.value)["id"] in made
