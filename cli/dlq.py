@@ -107,7 +107,8 @@ def _list(_: Settings, client: Client, wanted: Filter, json: bool, limit: int) -
     if json:
         _print({"count": count, "letters": found})
         return 0
-    print("\n".join(summary(found)))
+    for line in summary(found):
+        print(line)
     print(counted(count, "dead letter") + (f", {len(found)} shown" if count > len(found) else ""))
     return 0
 
