@@ -11,16 +11,13 @@ import sys
 from typing import Any
 
 import orjson
-from aiokafka.errors import KafkaError
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.arguments import seconds
-from cli.topics import unreachable
+from cli.failures import FAILURES, sentence
 from runtime.settings import Settings
-from runtime.table import TableError
 from sinks.audit import Balance
 from sinks.auditing import Audit
-from sinks.clickhouse import Refused, Unreachable, connect
+from sinks.clickhouse import connect
 
 SHOWN = 50
 """Differences that are printed for people; --json has all that were listed."""
@@ -38,14 +35,8 @@ def run(settings: Settings, wait: float = 0.0, deep: bool = False, json: bool = 
     """Exit code: 0 balanced, 1 not balanced or not to be found out."""
     try:
         balance = asyncio.run(_run(settings, wait, deep))
-    except (Unreachable, Refused, TableError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KafkaError as error:
-        print(unreachable(settings, error), file=sys.stderr)
-        return 1
-    except ClickHouseError as error:
-        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
+    except FAILURES as error:
+        print(sentence(settings, error), file=sys.stderr)
         return 1
     if json:
         print(orjson.dumps(as_json(balance), option=orjson.OPT_INDENT_2).decode())

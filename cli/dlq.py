@@ -19,17 +19,15 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.arguments import positive, some
+from cli.failures import FAILURES, sentence
 from cli.lettertext import lines, shown, summary
 from cli.redelivery import Outcome, Redelivery
-from cli.topics import unreachable
 from runtime.settings import Settings
 from runtime.words import counted
-from sinks.clickhouse import Refused, Unreachable, connect
+from sinks.clickhouse import connect
 from sinks.letters import FATES, WAITING, Filter, Letters
 
 FLAGS = ("letter_attempts",)
@@ -92,13 +90,9 @@ def run(settings: Settings, action: str, json: bool = False, **options: Any) -> 
             return int(_ACTIONS[action](settings, client, wanted, json, **options))
         finally:
             client.close()
-    except (Unreachable, Refused) as error:
-        print(error, file=sys.stderr)
-    except KafkaError as error:
-        print(unreachable(settings, error), file=sys.stderr)
-    except ClickHouseError as error:
-        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
-    return 1
+    except FAILURES as error:
+        print(sentence(settings, error), file=sys.stderr)
+        return 1
 
 
 def _list(_: Settings, client: Client, wanted: Filter, json: bool, limit: int) -> int:

@@ -17,19 +17,17 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.arguments import seconds, some
+from cli.failures import FAILURES, sentence
 from cli.keys import known
-from cli.topics import unreachable
+from cli.reach import require
 from runtime.forgotten import Forgotten, Person, publish
 from runtime.positions import Positions
 from runtime.settings import Settings
-from runtime.table import TableError
 from schemas.topics import TOPICS
-from sinks.clickhouse import Refused, Unreachable, connect
+from sinks.clickhouse import connect
 from sinks.forgetting import Forgetting
 from sinks.letters import Letters
 from sinks.sink import GROUP as SINK
@@ -75,20 +73,15 @@ def run(
     """Exit code: 0 done, 1 not, or not for certain."""
     try:
         report = asyncio.run(_run(settings, player, tenant, wait, dry_run))
-    except (Unreachable, Refused, TableError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KafkaError as error:
-        print(unreachable(settings, error), file=sys.stderr)
-        return 1
-    except ClickHouseError as error:
-        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
+    except FAILURES as error:
+        print(sentence(settings, error), file=sys.stderr)
         return 1
     _show(report, json)
     return 0 if report.sinks_know else 1
 
 
 async def _run(settings: Settings, player: str, tenant: str | None, wait: float, dry_run: bool) -> Report:
+    await require(settings.kafka_address())  # what reads a table waits for a Kafka that is away
     client = await asyncio.to_thread(connect, settings)
     forgotten = Forgotten(settings.kafka_address())
     forgotten.table.start()

@@ -3,10 +3,9 @@
 import argparse
 import sys
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
+from cli.failures import FAILURES, sentence
 from runtime.settings import Settings
-from sinks.clickhouse import Refused, Unreachable, connect
+from sinks.clickhouse import connect
 from sinks.migrate import STEPS, MigrationError, Migrator
 from sinks.migrationlock import LockLost, LockTimeout
 
@@ -26,11 +25,8 @@ def run(settings: Settings, dry_run: bool = False, allow_destructive: bool = Fal
             _show(migrator)
         else:
             migrator.run(allow_destructive, say=print)
-    except (Unreachable, Refused, MigrationError, LockLost, LockTimeout) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except ClickHouseError as error:  # as of an account that may only read
-        print(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}", file=sys.stderr)
+    except (*FAILURES, MigrationError, LockLost, LockTimeout) as error:
+        print(sentence(settings, error), file=sys.stderr)
         return 1
     return 0
 

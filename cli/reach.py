@@ -2,11 +2,14 @@
 
 import asyncio
 
+from aiokafka.errors import KafkaConnectionError
+
 from embedded.kafka import brokers_at
 from runtime.settings import BROKER
 
 PORT = 9092
 """Of an address without one, as for aiokafka."""
+TRIES = 3
 
 
 def is_broker(address: str) -> bool:
@@ -22,3 +25,11 @@ async def reachable(kafka: str) -> bool:
         if await answer:
             return True
     return False
+
+
+async def require(kafka: str) -> None:
+    """Returns when a broker answers. Raises KafkaConnectionError where none does: a client would try for long."""
+    for _ in range(TRIES):
+        if await reachable(kafka):
+            return
+    raise KafkaConnectionError(f"no broker said anything, {TRIES} times asked")

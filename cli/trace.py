@@ -11,14 +11,12 @@ from contextlib import closing
 from typing import Any
 
 import orjson
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.arguments import some
-from cli.reach import reachable
-from cli.topics import unreachable
+from cli.failures import FAILURES, sentence
+from cli.reach import require
 from runtime.settings import Settings
-from sinks.clickhouse import Refused, Unreachable, connect
+from sinks.clickhouse import connect
 from sinks.trace import Step, Stored, UnderWay
 
 
@@ -48,20 +46,17 @@ async def _run(settings: Settings, wanted: str) -> tuple[list[Step], list[str]]:
     faults = []
     try:
         await _under_way(settings, wanted, steps)
-    except KafkaError as error:
-        faults.append(unreachable(settings, error))
+    except FAILURES as error:
+        faults.append(sentence(settings, error))
     try:
         await asyncio.to_thread(_stored, settings, wanted, steps)
-    except (Unreachable, Refused) as error:
-        faults.append(str(error))
-    except ClickHouseError as error:
-        faults.append(f"ClickHouse at {settings.clickhouse_url()} cannot answer: {error}")
+    except FAILURES as error:
+        faults.append(sentence(settings, error))
     return steps, faults
 
 
 async def _under_way(settings: Settings, wanted: str, steps: list[Step]) -> None:
-    if not await reachable(settings.kafka_address()):  # a client would try for long
-        raise KafkaConnectionError("no broker did within a second")
+    await require(settings.kafka_address())
     kafka = UnderWay(settings)
     try:
         async for step in kafka.steps(wanted):

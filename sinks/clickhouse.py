@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.httputil import check_env_proxy
 from clickhouse_connect.driver.query import QueryResult
 
 from runtime.settings import Settings
@@ -41,8 +42,8 @@ def connect(settings: Settings, database: bool = True) -> Client:
     Raises Unreachable, Refused.
     """
     url = urlsplit(settings.clickhouse_url())
-    if _is_frozen(url):
-        raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer within {ANSWER_LIMIT:g} s")
+    if silence := _silence(url):
+        raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer: {silence}")
     try:
         return clickhouse_connect.get_client(
             host=url.hostname or "127.0.0.1",
@@ -72,22 +73,26 @@ def connect(settings: Settings, database: bool = True) -> Client:
         raise Unreachable(f"ClickHouse at {settings.clickhouse_url()} does not answer: {error}") from error
 
 
-def _is_frozen(url: SplitResult) -> bool:
-    """Whether it accepts a connection and says nothing, for which a client waits as long as for a query.
+def _silence(url: SplitResult) -> str:
+    """Why no connection is made, or one that is made gets no answer, for which a client waits as long as for a query.
 
-    Whatever else is wrong the client finds as soon, and says better.
+    Empty where there is an answer, and where the client may know better: behind a proxy, or of certificates.
     """
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
     host, port = url.hostname or "127.0.0.1", url.port or port_of(url.scheme)
+    if check_env_proxy(url.scheme, host, port):
+        return ""
+    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
     with closing(kind(host, port, timeout=ANSWER_LIMIT)) as connection:
         try:
             connection.request("GET", "/ping")
             connection.getresponse()
         except TimeoutError:
-            return True
+            return f"it said nothing within {ANSWER_LIMIT:g} s"
+        except ConnectionError as error:
+            return str(error)
         except (OSError, HTTPException):
             pass
-    return False
+    return ""
 
 
 def named_rows(found: QueryResult) -> list[dict[str, Any]]:
