@@ -45,11 +45,12 @@ def run(settings: Settings, what: str, name: str, root: Path) -> int:
     except Refused as error:
         print(f"sluice new {what}: {error}", file=sys.stderr)
         return 2
-    agent, schema, migration, test = (path.relative_to(root).as_posix() for path in written)
-    print(f"""wrote {agent}       the agent: a rule, its state, its row
-      {schema}  the row's fields; it declares the topic {name}
-      {migration}  the table and its view
-      {test}    a test without servers, and one with ClickHouse
+    agent, schema, migration, test = names = [path.relative_to(root).as_posix() for path in written]
+    width = max(map(len, names)) + 2
+    print(f"""wrote {agent:<{width}}the agent: a rule, its state, its row
+      {schema:<{width}}the row's fields; it declares the topic {name}
+      {migration:<{width}}the table and its view
+      {test:<{width}}a test without servers, and one with ClickHouse
 
 next: python -m pytest {test}    passes as it is
       put your rule into {agent}, its fields into schema and migration, and what it must say into the test
