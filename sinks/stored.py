@@ -1,7 +1,7 @@
 """Stored events as records again, for a rebuild whose log has lost its beginning.
 
 An event in ClickHouse has every field of its record but the fingerprint (a hash of the payload stands for it) and the
-properties (the payload has them exactly); no agent that can be rebuilt reads either.
+properties (the payload has them exactly); nothing that an agent which can be rebuilt writes may follow from either.
 
 Errors: ClickHouse's.
 """

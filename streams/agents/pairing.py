@@ -30,6 +30,7 @@ class Wager(NamedTuple):
     event_time: int
     event_id: bytes
     fingerprint: bytes
+    """Tells nothing here: of an event that a rebuild took from ClickHouse it is not known (sinks/stored.py)."""
     event_name: bytes
     player_id: bytes | None
     transaction_id: bytes | None
@@ -49,8 +50,10 @@ class Wager(NamedTuple):
         return self.bet_result in (b"win", b"loss") and self.bet_result_amount is not None
 
 
-_order = itemgetter(0, 1, 2)
-"""The first by (time, id) is the one that counts; the fingerprint only where the rule leaves a tie."""
+_order = itemgetter(0, 1, -1)
+"""The first by (time, id) is the one that counts; the place only where the rule leaves a tie."""
+_said = itemgetter(slice(2), slice(3, -1))
+"""All that pairing makes a row of: two wagers that agree in it are one event, accepted again after its window."""
 _read = EVENT.reader("received_at", *Wager._fields[:-1], text=False)
 _encode = BET.encode
 _types = {field["name"]: field["type"] for field in EVENT.latest.schema["fields"]}
@@ -79,10 +82,11 @@ class Bet:
         """
         wagers = self.wagers
         for i, other in enumerate(wagers):
-            if other.event_id == wager.event_id and _order(other) == _order(wager):
-                if PACKED.unpack(other.coordinates) <= PACKED.unpack(wager.coordinates):
+            if other.event_id == wager.event_id and _said(other) == _said(wager):
+                if other.coordinates <= wager.coordinates:
                     return False
                 wagers[i] = wager
+                wagers.sort(key=_order)
                 self.packed = self.packed[: _FIRST.size] + b"".join(map(_sized, wagers))
                 return True
         wagers.append(wager)
