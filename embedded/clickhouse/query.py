@@ -7,13 +7,22 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.parser import BytesParser
+from email.policy import HTTP
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from embedded.clickhouse import coding
 from embedded.clickhouse.engine import TAG
-from embedded.clickhouse.errors import ACCESS_DENIED, NOT_IMPLEMENTED, QUERY_IS_TOO_LARGE, ClickHouseError
+from embedded.clickhouse.errors import (
+    ACCESS_DENIED,
+    BAD_ARGUMENTS,
+    NOT_IMPLEMENTED,
+    POCO_EXCEPTION,
+    QUERY_IS_TOO_LARGE,
+    ClickHouseError,
+)
 from embedded.clickhouse.statement import Statement, split
 
 NO_SETTINGS = frozenset(
@@ -28,6 +37,8 @@ NO_SETTINGS = frozenset(
 request here stands for itself, so its id is let pass."""
 
 LONGEST_ID = 256
+LONGEST_FIELD = 128 * 1024
+"""Of a parameter in the URL, as it was sent, or in a form: a server's http_max_field_value_size."""
 LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
 STREAMABLE = frozenset(
@@ -75,8 +86,13 @@ async def read(request: web.Request, limit: int) -> Query:
                 NOT_IMPLEMENTED, f"{name}=1 (native block compression) is not supported: use Content-Encoding"
             )
     body = await _body(request, limit)
+    sizes = [len(each) for each in request.rel_url.raw_query_string.split("&")]
     if request.content_type == "multipart/form-data":
-        raise ClickHouseError(NOT_IMPLEMENTED, "External data (multipart/form-data) is not supported")
+        fields = await asyncio.to_thread(_form, request.headers["Content-Type"], body)
+        sizes += map(len, fields.values())
+        parameters, body = fields | parameters, b""
+    if max(sizes) > LONGEST_FIELD:
+        raise ClickHouseError(POCO_EXCEPTION, "HTML Form Exception: Field value too long")
     text = parameters.get("query", "").encode("utf-8", "surrogateescape")
     source = text + b"\n" + body if text and body else text or body
     wants_packed = _is_on(parameters, "enable_http_compression")
@@ -95,6 +111,22 @@ async def read(request: web.Request, limit: int) -> Query:
         get=request.method in ("GET", "HEAD"),
         whole=_is_on(parameters, "wait_end_of_query") or _is_on(parameters, "http_wait_end_of_query"),
     )
+
+
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    """A form's fields. Clients put parameters there that are too long for a URL, and the statement beside them."""
+    head = b"Content-Type: " + content_type.encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+    form = BytesParser(policy=HTTP).parsebytes(head + body)
+    if not form.is_multipart():
+        raise ClickHouseError(BAD_ARGUMENTS, "The body is not the form that its Content-Type says")
+    found: dict[str, str] = {}
+    for part in form.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        if not isinstance(name, str) or part.get_filename() is not None:
+            raise ClickHouseError(NOT_IMPLEMENTED, "External data (files of a form) are not supported")
+        value = part.get_payload(decode=True)
+        found.setdefault(name, value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else "")
+    return found
 
 
 def _plain(text: str) -> str:

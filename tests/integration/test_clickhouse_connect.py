@@ -51,6 +51,12 @@ ROW = (
 )
 
 
+def test_a_parameter_of_any_length_arrives(client: Client) -> None:
+    ids = [str(uuid.UUID(int=nth)) for nth in range(2500)]
+    found = client.query("SELECT length({ids:Array(UUID)}), {ids:Array(UUID)}[-1]", parameters={"ids": ids})
+    assert found.result_rows == [(2500, uuid.UUID(int=2499))]
+
+
 def test_every_type_that_the_warehouse_uses_goes_there_and_back(client: Client) -> None:
     client.command(TABLE)
     client.insert("kinds", [ROW])

@@ -179,6 +179,26 @@ def test_parameters_are_values_never_sql(ask: Callable[..., requests.Response]) 
     assert ask("SELECT {x:UInt8}").headers["X-ClickHouse-Exception-Code"] == "456"
 
 
+def test_parameters_too_long_for_a_url_come_in_a_form(server: ClickHouse) -> None:
+    account = HTTPBasicAuth(b"default", b"secret \xc3\xa9")
+
+    def post(url: str = "", **fields: tuple[str | None, str | bytes]) -> requests.Response:
+        return requests.post(server.address + url, files=fields, auth=account, timeout=60)
+
+    odd = "--b'\\\\ü\x85 \x0c" * 2000
+    query = (None, "SELECT {s:String} FORMAT RawBLOB")
+    assert post(query=query, param_s=(None, odd)).content == odd.replace("\\\\", "\\").encode()
+    assert post("?param_s=url", query=query, param_s=(None, "form")).text == "url"
+    long = post(query=query, param_s=(None, "x" * (128 * 1024 + 1)))
+    assert long.headers["X-ClickHouse-Exception-Code"] == "1000", long.text
+    url = requests.post(f"{server.address}?param_s={'%20' * 50_000}", "SELECT {s:String}", auth=account, timeout=60)
+    assert url.headers["X-ClickHouse-Exception-Code"] == "1000", url.text
+    assert post(query=query, t=("t.csv", b"1")).headers["X-ClickHouse-Exception-Code"] == "48"
+    broken = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = requests.post(server.address, "SELECT 1", headers=broken, auth=account, timeout=60)
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "36", answer.text
+
+
 def test_databases(ask: Callable[..., requests.Response], namespace: str) -> None:
     assert ask("SELECT currentDatabase()").text == f"{namespace}\n"
     answer = ask("SELECT currentDatabase()", headers={"X-ClickHouse-Database": ""}, database="system")
