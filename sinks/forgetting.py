@@ -31,8 +31,8 @@ WHERE database = currentDatabase() AND endsWith(table, '_rows')
 GROUP BY table HAVING has(groupArray(name), 'tenant') AND has(groupArray(name), 'player_id') ORDER BY table
 """
 _SYNC = {"mutations_sync": 2, "allow_nondeterministic_mutations": 1}
-CHUNK = 5000
-"""Rejections or letters that one mutation names."""
+CHUNK = 2500
+"""Rows that one mutation names by id: a server takes 128 KiB of one parameter, percent-encoded."""
 SESSIONS, ASSIGNMENTS, EVENTS = "sessions_rows", "assignments_rows", "events_rows"
 
 
@@ -85,8 +85,8 @@ class Forgetting:
 
     def move_assignments(self, tenant: str, person: Person, sessions: Sequence[bytes]) -> None:
         """Gives the events of a person's sessions the new ids, where the sessions' own rows have them already."""
-        ids = [str(UUID(bytes=session)) for session in sessions]
-        self._move("{ids:Array(UUID)}", {**_parameters(tenant, person), "ids": ids})
+        for ids in _chunks([UUID(bytes=session) for session in dict.fromkeys(sessions)]):
+            self._move("{ids:Array(UUID)}", {**_parameters(tenant, person), "ids": ids})
 
     def _update(self, table: str, parameters: dict[str, str]) -> None:
         changes = _changes(self._tables[table])
@@ -148,13 +148,17 @@ class Forgetting:
             yield from rows
 
     def _alter(self, table: str, assigned: str, key: str, ids: Sequence[Any]) -> None:
-        for start in range(0, len(ids), CHUNK):
-            chosen = [str(each) for each in ids[start : start + CHUNK]]
+        for chosen in _chunks(ids):
             self._client.command(
                 f"ALTER TABLE {table} UPDATE {assigned} WHERE {key} IN {{ids:Array(UUID)}}",
                 parameters={"ids": chosen},
                 settings=_SYNC,
             )
+
+
+def _chunks(ids: Sequence[Any]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), CHUNK):
+        yield [str(each) for each in ids[start : start + CHUNK]]
 
 
 def _text(value: bytes | str | None) -> str:

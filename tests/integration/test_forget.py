@@ -4,14 +4,17 @@ import json
 import random
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from runtime.agent import Record
+from runtime.forgotten import Forgotten
 from runtime.letters import dead_letter
 from schemas.keys import uuid7_bytes
 from schemas.registry import EVENT, REJECTION
 from schemas.topics import DEAD_LETTERS, REJECTIONS
+from sinks.forgetting import Forgetting
 from tests.events import T0, event
 from tests.kafka import produce_records
 from tests.sinks import until
@@ -211,6 +214,19 @@ def test_a_sink_that_stands_still_is_waited_for_in_vain(stack: Whole) -> None:
     settle(stack)
     assert forget_slow(stack)["complete"]
     assert stack.count("events", "player_id = 'slow'") == 0
+
+
+def test_thousands_of_rows_are_named_by_their_ids(stack: Whole) -> None:
+    stack.warehouse.client.command(
+        "INSERT INTO rejections_rows (rejection_id, received_at, tenant, status, body)"
+        " SELECT generateUUIDv4(), now64(3), 'acme', 400, 'often' FROM numbers(3000)"
+    )
+    code, found, printed = stack.sluice("forget", "--player", "often", "--tenant", "acme", "--json")
+    assert (code, found["rows"]["rejections"]) == (0, 3000), printed
+    assert stack.count("rejections", "body = 'often'") == 0
+    person = Forgotten("").name(b"acme", b"often")
+    sessions = [uuid4().bytes for _ in range(3000)]
+    Forgetting(stack.warehouse.client).move_assignments("acme", person, sessions)
 
 
 def forget_slow(stack: Whole) -> dict[str, Any]:
