@@ -63,7 +63,7 @@ def dead_letter(
             "tenant": tenant,
             "dialect": dialect,
             "error": _said(error, record.value),
-            "attempts": int(dict(headers).get(ATTEMPTS, b"0")),
+            "attempts": _attempts(headers),
             "timestamp": record.timestamp,
             "key": None if record.key is None else record.key[:HEADERS],
             "payload": None if record.value is None else record.value[:PAYLOAD],
@@ -94,14 +94,23 @@ def _fitting(headers: list[tuple[str, bytes | None]]) -> Iterator[dict[str, Any]
         yield {"key": name, "value": value or b""}
 
 
+def _attempts(headers: list[tuple[str, bytes | None]]) -> int:
+    """Replays before, as the last of them wrote; none where the header is a stranger's."""
+    said = dict(headers).get(ATTEMPTS) or b""
+    return int(said) if said.isdigit() and len(said) < 10 else 0  # nine digits are an Avro int
+
+
 def _coordinates(record: Any) -> tuple[int | None, int | None, int | None]:
     """Where the record's cause stands in ingest.events."""
     headers = dict(record.headers)
-    origin = headers.get(CAUSE) or headers.get(HEADER)
+    return _place(headers.get(CAUSE) or headers.get(HEADER)) or (None, None, None)
+
+
+def _place(origin: bytes | None) -> tuple[int, int, int] | None:
     try:
-        return ingest_coordinates(origin) if origin else (None, None, None)
+        return ingest_coordinates(origin or b"")
     except OriginError:
-        return None, None, None
+        return None
 
 
 def _who(value: bytes | None) -> tuple[str | None, str | None]:
@@ -125,11 +134,12 @@ def replay_headers(
     Where that was a replay itself, the first letter's id is kept: however many letters a record has become, the stage
     takes it once.
 
-    ``ingest`` is the place of its cause in ingest.events, for a record that has no origin because it is that cause.
+    ``ingest`` is the place of its cause in ingest.events, for a record that has no origin because it is that cause, or
+    one that is none.
     """
     kept = dict(headers)
     cause = kept.get(CAUSE) or kept.get(HEADER)
-    if cause is None and ingest is not None:
+    if _place(cause) is None and ingest is not None:
         log, partition, offset = ingest
         cause = source(stage, 0, log, partition) + place_of(offset, 0)
     first = kept.get(LETTER, letter)[:16]

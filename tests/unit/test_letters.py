@@ -1,14 +1,18 @@
-"""Too many records in a row that fail are not to blame; how often the worker is started changes nothing of that."""
+"""Too many records in a row that fail are not to blame; how often the worker is started changes nothing of that.
+
+And a letter can be made of any record, whatever its headers.
+"""
 
 from typing import Any
 
 import pytest
 
-from runtime.agent import Agent, Emit, State
+from runtime.agent import Agent, Emit, Record, State
+from runtime.letters import dead_letter, replay_headers
 from runtime.step import TooManyLetters
 from runtime.testing import Run
 from schemas.registry import DEAD_LETTER
-from schemas.topics import DEAD_LETTERS, WAGERS
+from schemas.topics import DEAD_LETTERS, INGEST_EVENTS, WAGERS
 
 LIMIT = 3
 
@@ -67,3 +71,22 @@ def test_an_error_tells_the_line_of_the_agent() -> None:
         run.work("mine")
     (letter,) = run.records(DEAD_LETTERS)
     assert DEAD_LETTER.decode(letter.value or b"")["error"] == "KeyError: 0 (streams.agents.mine:3)"
+
+
+@pytest.mark.parametrize("said", [b"abc", b"", None, b"-1", b"\xff", b"1_0", b"9" * 5000])
+def test_a_strangers_header_is_no_number_of_replays(said: Any) -> None:
+    record = Record(WAGERS.name, 0, 5, 0, b"k", b"x", (("attempts", said),))
+    letter = dead_letter("pairing", record, 7, ValueError("x"))[1]
+    assert DEAD_LETTER.decode(letter)["attempts"] == 0
+
+
+def test_a_record_of_the_ingest_log_with_a_strangers_origin_keeps_its_place_when_replayed() -> None:
+    record = Record(INGEST_EVENTS.name, 2, 5, 0, b"k", b"x", (("origin", b"garbage"),))
+    place = (7, 2, 5)
+    for offset in (5, 6, 7):
+        id, value = dead_letter("dedup", record, 7, ValueError("x"))
+        letter = DEAD_LETTER.decode(value)
+        assert (letter["ingest_log"], letter["ingest_partition"], letter["ingest_offset"]) == place
+        headers = [(each["key"], each["value"]) for each in letter["headers"]]
+        again = replay_headers(id, "dedup", headers, place, 1)
+        record = Record(INGEST_EVENTS.name, 2, offset + 1, 0, b"k", b"x", tuple(again))
