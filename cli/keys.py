@@ -16,6 +16,7 @@ from gateway.dialects.registry import NAMES
 from gateway.keys import create, publish, withdraw
 from runtime.settings import Settings
 from runtime.table import Table, TableError
+from schemas.codec import DecodeError
 from schemas.registry import API_KEY
 from schemas.topics import CONTROL_KEYS
 
@@ -87,12 +88,17 @@ async def issue(settings: Settings, tenant: str, **options: Any) -> tuple[str, R
 async def known(settings: Settings) -> list[Record]:
     """Every key's record, oldest first. Raises KafkaError where Kafka is away, TableError where it does not go on."""
     records: dict[bytes, Record] = {}
+    unread: dict[bytes, str] = {}
 
-    def apply(key: bytes, value: bytes | None, _: int) -> None:
+    def apply(key: bytes, value: bytes | None, offset: int) -> None:
+        records.pop(key, None)
+        unread.pop(key, None)
         if value is None:
-            records.pop(key, None)
-        else:
+            return
+        try:
             records[key] = API_KEY.decode(value)
+        except DecodeError as error:  # a newer release's, which the gateways of this one do not know either
+            unread[key] = f"The key at {CONTROL_KEYS.name}@{offset} is left out, since it cannot be read: {error}"
 
     async with _producer(settings):
         pass  # a table waits for a Kafka that is away
@@ -102,6 +108,8 @@ async def known(settings: Settings) -> list[Record]:
         await table.refresh(READ_LIMIT)
     finally:
         await table.stop()
+    for sentence in unread.values():
+        print(sentence, file=sys.stderr)
     return sorted(records.values(), key=lambda record: (record["created_at"], record["id"]))
 
 

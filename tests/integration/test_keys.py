@@ -16,7 +16,7 @@ from embedded.place import free_port
 from runtime.settings import load
 from schemas.registry import API_KEY
 from schemas.topics import CONTROL_KEYS
-from tests.kafka import create_topics, read_all
+from tests.kafka import create_topics, produce_records, read_all
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,19 @@ def test_create_list_and_revoke(sluice: Sluice, keys_topic: str, namespace: str)
     records = [record for record in read_all(keys_topic, CONTROL_KEYS.name) if record.key == digest.encode()]
     assert [API_KEY.decode(record.value)["revoked"] for record in records] == [False, True]
     assert not any(made["key"].encode() in record.value for record in records)
+
+
+def test_a_key_that_cannot_be_read_is_left_out_and_named(sluice: Sluice, keys_topic: str, namespace: str) -> None:
+    newer = b"\xc3\x01" + b"\0" * 8 + b"x"
+    before, name = len(json.loads(sluice("list", "--json")[1])["keys"]), hashlib.sha256(namespace.encode()).hexdigest()
+    produce_records(keys_topic, [(CONTROL_KEYS.name, 0, name.encode(), newer, [])])
+    try:
+        code, output, error = sluice("list", "--json")
+        assert (code, len(json.loads(output)["keys"])) == (0, before)
+        assert "no schema with the fingerprint 0000000000000000" in error
+    finally:
+        produce_records(keys_topic, [(CONTROL_KEYS.name, 0, name.encode(), None, [])])
+    assert sluice("list")[2] == ""
 
 
 def test_revoking_what_is_not_there(sluice: Sluice) -> None:
