@@ -3,11 +3,27 @@
 import argparse
 
 
-def some(text: str) -> str:
+def some(given: str) -> str:
     """A text that is not empty: an unset shell variable must not turn a command on everything there is."""
-    if not text:
+    if not given:
         raise argparse.ArgumentTypeError("it has at least one character (is a shell variable unset?)")
-    return text
+    return text(given)
+
+
+def text(given: str) -> str:
+    """Any text. Bytes of a shell that are none can be neither stored nor looked for."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{given!r} is not UTF-8") from None
+    return given
+
+
+def printable(given: str) -> str:
+    """A text that can stand in a request's header."""
+    if not given.isprintable():
+        raise argparse.ArgumentTypeError(f"{given!r} is not printable")
+    return some(given)
 
 
 def positive(text: str) -> int:

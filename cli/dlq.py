@@ -21,7 +21,7 @@ from uuid import UUID
 import orjson
 from clickhouse_connect.driver.client import Client
 
-from cli.arguments import positive, some
+from cli.arguments import positive, some, text
 from cli.failures import FAILURES, sentence
 from cli.lettertext import lines, shown, summary
 from cli.redelivery import Outcome, Redelivery
@@ -32,6 +32,8 @@ from sinks.letters import FATES, WAITING, Filter, Letters
 
 FLAGS = ("letter_attempts",)
 MOST = 1_000_000
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, tzinfo=UTC)
+"""That ClickHouse takes."""
 _FILTERS = ("ids", "stage", "topic", "tenant", "error", "since", "until", "fate")
 
 
@@ -50,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--all", action="store_true", help="every letter, where no filter is given")
         action.add_argument("--limit", type=positive, default=MOST, metavar="N", help="take at most so many")
         action.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
-        action.add_argument("--reason", default="", help="why; recorded with the letters")
-        action.add_argument("--by", default=None, help="who decides (default: the account on this machine)")
+        action.add_argument("--reason", type=text, default="", help="why; recorded with the letters")
+        action.add_argument("--by", type=text, default=None, help="who decides (default: the account on this machine)")
     again.add_argument("--force", action="store_true", help="also those that fail again and again")
     for action in (listing, one, again, never):
         action.add_argument("--json", action="store_true", help="print one JSON object")
@@ -61,19 +63,20 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", type=UUID, action="append", dest="ids", default=[], help="letter_id; may be repeated")
     parser.add_argument("--stage", type=some, help="agent's name, or sink.<table>")
     parser.add_argument("--topic", type=some, help="topic of the records")
-    parser.add_argument("--tenant", help="workspace; empty: not known")
+    parser.add_argument("--tenant", type=text, help="workspace; empty: not known")
     parser.add_argument("--error", type=some, metavar="TEXT", help="a part of the error")
     parser.add_argument("--since", type=_time, metavar="TIME", help="stored at this ISO 8601 time (UTC) or later")
     parser.add_argument("--until", type=_time, metavar="TIME", help="stored before this time")
     parser.add_argument("--fate", choices=FATES, help="what became of them")
 
 
-def _time(text: str) -> datetime:
+def _time(given: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time, as 2026-01-31T12:00:00") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        found = datetime.fromisoformat(given)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{given!r} is no ISO 8601 time, as 2026-01-31T12:00:00") from None
+    return min(max(found, EARLIEST), LATEST)
 
 
 def run(settings: Settings, action: str, json: bool = False, **options: Any) -> int:

@@ -32,7 +32,7 @@ Record = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="create | list | revoke")
     new = actions.add_parser("create", help="makes a key and prints it, once")
-    new.add_argument("--tenant", required=True, type=_tenant, help="workspace of the key")
+    new.add_argument("--tenant", required=True, type=tenant, help="workspace of the key")
     new.add_argument("--tier", choices=TIERS, default="free", help="(default: free)")
     new.add_argument("--limit", type=_count, help="requests per minute, 0 = unlimited (default: the dialect's)")
     new.add_argument("--events-limit", type=_count, help="events per minute (default: none)")
@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--json", action="store_true", help="machine-readable output")
 
 
-def _tenant(text: str) -> str:
+def tenant(text: str) -> str:
+    """The name of a workspace, as an argument."""
     if not text.strip() or not text.isprintable() or len(text) > LONGEST_TENANT:
         raise argparse.ArgumentTypeError(f"a tenant is 1 to {LONGEST_TENANT} printable characters")
     return text

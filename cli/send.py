@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import base64
 import json as as_json
+import re
 import sys
 import time
 from collections import Counter
@@ -26,8 +27,8 @@ from typing import Any
 import orjson
 from aiokafka.errors import KafkaError
 
-from cli.arguments import positive
-from cli.keys import DEMO, borrowed
+from cli.arguments import positive, printable
+from cli.keys import DEMO, borrowed, tenant
 from cli.posting import NoGateway, Poster, Reply, Request, address_of
 from cli.topics import unreachable
 from runtime.progress import Progress
@@ -36,6 +37,7 @@ from runtime.words import counted
 
 FLAGS = ("gateway_host", "gateway_port")
 MEMBERS = frozenset(("method", "path", "headers", "body", "base64"))
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 NOTED, SHOWN = 1000, 10
 """Requests that were not accepted: kept for --json, printed for people."""
 
@@ -47,8 +49,8 @@ class BadRecord(ValueError):  # noqa: N818
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("file", metavar="FILE", type=Path, help="requests as JSON lines")
-    parser.add_argument("--key", help="API key for records that have none")
-    parser.add_argument("--tenant", default=DEMO, help=f"or the tenant to make one for (default: {DEMO})")
+    parser.add_argument("--key", type=printable, help="API key for records that have none")
+    parser.add_argument("--tenant", type=tenant, default=DEMO, help=f"or the tenant to make one for (default: {DEMO})")
     parser.add_argument(
         "--concurrency", type=positive, default=1, metavar="N", help="requests under way at once; 1 keeps the order"
     )
@@ -185,7 +187,9 @@ def parse(line: bytes) -> Request:
     headers, method = record.get("headers", {}), record.get("method", "POST")
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise ValueError("headers are an object of texts")
-    if not isinstance(method, str) or not method.isalpha():
+    if any(map(_UNSENDABLE.search, (record["path"], *headers, *headers.values()))):
+        raise ValueError("path and headers have no control characters and no half surrogates")
+    if not isinstance(method, str) or not method.isascii() or not method.isalpha():
         raise ValueError("a method is a word")
     return Request(method.upper(), record["path"], headers, _body(record))
 

@@ -55,13 +55,19 @@ def abroad(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ["dlq", "replay", "--limit", "-5", "--all"],
         ["dlq", "discard", "--limit", "0", "--all"],
         ["trace", ""],
+        ["trace", "\udcff"],
+        ["forget", "--player", "\udcff"],
+        *(["dlq", "replay", "--all", name, "\udcff"] for name in ("--tenant", "--error", "--reason", "--by")),
+        ["dlq", "list", "--since", "0001-01-01T00:00:00+05:00"],
+        *(["send", "--tenant", tenant, "x"] for tenant in ("", "\udcff", "a\nb")),
+        *(["send", "--key", key, "x"] for key in ("", "\udcff", "a\nb")),
         *(["replay", "sessions", "--limit", limit] for limit in ("-1", "nan", "inf")),
     ],
 )
 def test_what_nobody_means_is_refused(
     given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("dlq", "forget", "replay", "trace"):
+    for module in ("dlq", "forget", "replay", "send", "trace"):
         monkeypatch.setattr(f"cli.{module}.run", lambda *_, **__: pytest.fail("it was run"))
     with pytest.raises(SystemExit) as ended:
         main(given)
@@ -73,6 +79,11 @@ def test_a_filter_that_is_given_holds() -> None:
     assert Filter(stage="", tenant="acme").given == {"stage": "", "tenant": "acme"}
     assert Filter(tenant="").sql() == "ifNull(tenant, '') = {tenant:String}"
     assert Filter().given == {}
+
+
+@pytest.mark.parametrize(("given", "taken"), [("0001-01-01", "1900-01-01"), ("9999-12-31T23:00:00", "2299-12-31")])
+def test_a_time_outside_of_clickhouses_is_its_nearest(given: str, taken: str) -> None:
+    assert dlq._time(given) == datetime.fromisoformat(taken).replace(tzinfo=UTC)
 
 
 def test_times_of_letters_are_utc(abroad: None) -> None:

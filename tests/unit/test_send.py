@@ -37,6 +37,10 @@ def test_a_body_of_json_keeps_its_digits() -> None:
         (b'{"path": "/a", "method": "GET /b"}', "method is a word"),
         (b'{"path": "/a", "body": "x", "base64": "eA=="}', "exclude each other"),
         (b'{"path": "/a", "base64": "?"}', "base64 data"),
+        (rb'{"path": "/a\r\nX: y"}', "control characters"),
+        (rb'{"path": "/a", "headers": {"X-A": "1\n2"}}', "control characters"),
+        (rb'{"path": "/a", "headers": {"X-\ud800": "1"}}', "half surrogates"),
+        ('{"path": "/a", "method": "É"}'.encode(), "method is a word"),
     ],
 )
 def test_what_is_no_request(line: bytes, why: str) -> None:
