@@ -25,7 +25,7 @@ from cli.topics import all_topics, unreachable
 from embedded.clickhouse import ClickHouse
 from embedded.jars import FetchError, fetch
 from embedded.kafka import Kafka
-from embedded.place import Claim, PlaceError, require_port, require_space
+from embedded.place import LOOPBACK, Claim, PlaceError, require_port, require_space
 from embedded.server import Server, StartError
 from runtime.settings import Settings
 from runtime.table import TableError
@@ -137,11 +137,17 @@ class Up:
     def _require_place(self) -> None:
         settings = self._settings
         require_space(settings.data_dir, settings.least_disk)
-        require_port(settings.gateway_port, "the gateway", "--gateway-port", settings.gateway_host, wait=CLAIM_WAIT)
+        ports = [(settings.gateway_port, "the gateway", "--gateway-port", settings.gateway_host)]
         if settings.kafka is None:
-            require_port(settings.kafka_port, "Kafka", "--kafka-port", wait=CLAIM_WAIT)
+            ports.append((settings.kafka_port, "Kafka", "--kafka-port", LOOPBACK))
         if settings.clickhouse is None:
-            require_port(settings.clickhouse_port, "ClickHouse", "--clickhouse-port", wait=CLAIM_WAIT)
+            ports.append((settings.clickhouse_port, "ClickHouse", "--clickhouse-port", LOOPBACK))
+        given: dict[int, str] = {}
+        for port, what, option, host in ports:
+            if port in given:
+                raise PlaceError(f"Port {port} is given to {given[port]} and to {what}: choose another with {option}.")
+            given[port] = what
+            require_port(port, what, option, host, wait=CLAIM_WAIT)
 
     def _servers(self) -> dict[str, Child]:
         """The embedded servers, ready to be launched; outside ones are noted as such."""

@@ -186,6 +186,10 @@ def test_what_stands_in_the_way_is_one_sentence(stack: Stack, tmp_path: Path) ->
     assert (code, output.count("\n")) == (2, 1)
     assert f"Port {stack.clickhouse} for the gateway is taken by another program" in output
 
+    code, output = stack.run("up", SLUICE_GATEWAY_PORT=str(stack.clickhouse))
+    assert (code, output.count("\n")) == (2, 1)
+    assert f"Port {stack.clickhouse} is given to the gateway and to ClickHouse" in output
+
     code, output = stack.run("up", SLUICE_LEAST_DISK=str(1 << 60))
     assert (code, output.count("\n")) == (2, 1)
     assert output.startswith("Too little disk space for ")
