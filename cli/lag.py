@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from runtime.ending import end
 from runtime.settings import Settings
 from runtime.topics import admin_of
 
@@ -38,9 +39,9 @@ async def _ends(
         for partition in row["partitions"]
     ]
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_address(), enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
     finally:
-        await consumer.stop()
+        await end(consumer)
     return {place: (begins[place], ends[place]) for place in places}

@@ -15,6 +15,7 @@ from schemas.keys import partition_of, uuid_text
 from schemas.topics import CONTROL_LOSSES, DEAD_LETTERS, INGEST_EVENTS
 from sinks.audit import CHECKED
 from sinks.derived import MISPLACED
+from sinks.unrecorded import replays
 from tests.events import event, record_key
 from tests.kafka import create_topics, delete_records, produce_records, run
 from tests.sinks import until
@@ -74,6 +75,10 @@ def test_freshness_says_that_everything_is_there(stack: Whole) -> None:
     finally:
         stack.clickhouse.mend()
     until(fresh, 60, [stack.sink.log])
+
+
+def test_what_has_arrived_since_it_was_missed_ends_no_audit(stack: Whole) -> None:
+    assert run(lambda: replays(stack.kafka, {})) == {}
 
 
 def test_what_is_on_its_way_is_named(stack: Whole) -> None:
