@@ -23,8 +23,9 @@ from schemas.topics import CONTROL_KEYS
 TIERS = ("free", "pro", "enterprise")
 LONGEST_TENANT = 128
 READ_LIMIT = 30.0
-DEMO, DEMO_FILE = "demo", "demo-key"
-"""Tenant of the demo key; and the file in the data folder with the key's SHA-256."""
+DEMO, DEMO_FILE, DEMO_KEYS = "demo", "demo-keys", 5
+"""Tenant of the demo keys; the file in the data folder with their SHA-256, oldest first; and how many stay valid, so
+that a shell from before a restart or two still works."""
 
 Record = dict[str, Any]
 
@@ -120,16 +121,18 @@ async def revoke(settings: Settings, record: Record) -> None:
 
 
 async def demo_key(settings: Settings) -> str:
-    """A new key of the tenant ``demo``, in place of the one that the data folder had. Raises KafkaError.
+    """A new key of the tenant ``demo``: a former one cannot be shown again. Raises KafkaError.
 
-    That one cannot be shown again. Its hash is noted before it is made, so that none is ever left over.
+    All but the newest few that the data folder had are removed. A hash is noted before its key is made, so that none is
+    ever left over.
     """
     note = settings.data_dir / DEMO_FILE
     secret, record = create(DEMO, limit=0)
+    hashes = [*(note.read_text().split() if note.exists() else ()), record["key_hash"]]
     async with _producer(settings) as producer:
-        if note.exists():
-            await withdraw(producer, note.read_text())
-        note.write_text(record["key_hash"])
+        for former in hashes[:-DEMO_KEYS]:
+            await withdraw(producer, former)
+        note.write_text("\n".join(hashes[-DEMO_KEYS:]))
         await publish(producer, record)
     return secret
 

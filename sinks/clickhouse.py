@@ -17,7 +17,7 @@ from clickhouse_connect.driver.query import QueryResult
 
 from runtime.settings import Settings
 
-ANSWER_LIMIT = 5.0
+ANSWER_LIMIT = 10.0
 """Seconds within which a ClickHouse that lives says so, whatever it is at; a query may take long."""
 AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.keys import demo_key
+from cli.keys import DEMO_KEYS, demo_key
 from cli.main import main
 from embedded.place import free_port
 from runtime.settings import load
@@ -122,20 +122,23 @@ def test_wrong_usage_is_exit_code_2(sluice: Sluice, wrong: tuple[str, ...]) -> N
     assert error
 
 
-def test_a_data_folder_has_one_demo_key(sluice: Sluice, keys_topic: str, tmp_path: Path) -> None:
+def test_a_data_folder_has_few_demo_keys(sluice: Sluice, keys_topic: str, tmp_path: Path) -> None:
     def ids() -> set[str]:
         found = json.loads(sluice("list", "--json")[1])["keys"]
         return {row["id"] for row in found if row["tenant"] == "demo"}
 
+    def valid() -> set[bytes]:
+        records = {record.key or b"": record.value for record in read_all(keys_topic, CONTROL_KEYS.name)}
+        return {key for key, value in records.items() if value is not None}
+
     own = json.loads(sluice("create", "--tenant", "demo", "--json")[1])["id"]
-    before = ids()
-    folders = [tmp_path / name for name in ("one", "two", "one", "one")]
+    before, made = ids(), []
+    folders = [tmp_path / name for name in ("one", "two", *["one"] * DEMO_KEYS)]
     for folder in folders:
         folder.mkdir(exist_ok=True)
-        key = asyncio.run(demo_key(load(kafka=keys_topic, data_dir=folder)))
-        assert key not in "".join(file.read_text() for file in folder.iterdir())
-    made = ids() - before
-    assert (own in before, len(made)) == (True, 2)
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    (record,) = [record for record in read_all(keys_topic, CONTROL_KEYS.name) if record.key == digest.encode()]
-    assert API_KEY.decode(record.value)["id"] in made
+        made.append(asyncio.run(demo_key(load(kafka=keys_topic, data_dir=folder))))
+        assert made[-1] not in "".join(file.read_text() for file in folder.iterdir())
+    digests = [hashlib.sha256(key.encode()).hexdigest().encode() for key in made]
+    assert [digest in valid() for digest in digests] == [False, *[True] * (DEMO_KEYS + 1)]
+    assert own in before
+    assert len(ids() - before) == DEMO_KEYS + 1
