@@ -83,17 +83,22 @@ class Audit:
         auditor = Auditor(self._client, log.number)
         ends = await self._ends()
         await self._losses.start(self._kafka)
+        before = -1
         while True:
             progress = await self._progress()
             balance = await asyncio.to_thread(auditor.balance, ends)
             losses = concerning(await self._losses.read(READ_LIMIT), log.number)
             accepted = await asyncio.to_thread(accept, auditor, balance, losses, ends)
-            if balance.offsets_balance or progress.is_past(ends) or time.monotonic() > until:
+            if not (balance.offsets_balance or progress.is_past(ends) or time.monotonic() > until):
+                await asyncio.sleep(POLL)
+                continue
+            missing = await self._missing(auditor, balance, ends, accepted) if balance.missing else {}
+            # Where fewer are found than were counted, rows have come between the two looks.
+            if balance.missing in (before, sum(map(len, missing.values()))):
                 break
-            await asyncio.sleep(POLL)
+            before = balance.missing
         beyond = await asyncio.to_thread(auditor.beyond, ends)
         _judge_beyond(balance, beyond, await self._ends())
-        missing = await self._missing(auditor, balance, ends, accepted) if balance.missing else {}
         progress = replace(progress, suspicion=suspicion(losses))
         await asyncio.to_thread(explain, auditor, balance, missing, progress)
         balance.derived, balance.waiting = await self._derived(until)

@@ -11,9 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from runtime.agent import Record
 from runtime.letters import dead_letter
+from runtime.settings import load
 from schemas.keys import partition_of, uuid_text
 from schemas.topics import CONTROL_LOSSES, DEAD_LETTERS, INGEST_EVENTS
-from sinks.audit import CHECKED
+from sinks.audit import CHECKED, Auditor, Balance
+from sinks.auditing import Audit
 from sinks.derived import MISPLACED
 from sinks.unrecorded import replays
 from tests.events import event, record_key
@@ -164,6 +166,30 @@ def test_what_is_done_behind_its_back_is_found(stack: Whole, what: str) -> None:
             listed = [each for each in found["differences"] if each["what"] == kind]
             assert listed, found
             assert all(stage in each["stage"] for each in listed), listed
+
+
+def test_what_arrives_between_two_looks_is_not_missing(stack: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    with restored(stack, CHECKED):
+        client, missing = stack.warehouse.client, Auditor.missing
+        client.command("ALTER TABLE events_rows DELETE WHERE ingest_offset = 40 SETTINGS mutations_sync = 1")
+        put_back = ["INSERT INTO events_rows SELECT * FROM kept_events_rows WHERE ingest_offset = 40"]
+
+        def late(*given: Any) -> list[int]:
+            while put_back:
+                client.command(put_back.pop())
+            return missing(*given)
+
+        monkeypatch.setattr(Auditor, "missing", late)
+        found = run(lambda: _audited(stack))
+        assert (put_back, found.missing, found.balanced) == ([], 0, True)
+
+
+async def _audited(stack: Whole) -> Balance:
+    audit = Audit(load(kafka=stack.kafka), stack.warehouse.client)
+    try:
+        return await audit.run(wait=0)
+    finally:
+        await audit.close()
 
 
 def test_people_are_told_too(stack: Whole) -> None:
