@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from runtime.agent import Cursor, State
-from streams.sessionizing import OTHER, Event, Session, begins, pause
+from streams.sessionizing import OTHER, Event, Session, begins, is_repeat, pause
 
 HEAD, SESSION, EVENT = b"h", b"s", b"e"
 _RANK = 8
@@ -84,7 +84,7 @@ class Placing:
         self.touched: dict[bytes, Touched] = {}
         """By the place of the session's first event."""
         self.gone: set[bytes] = set()
-        """First places of sessions that no longer exist."""
+        """First places of sessions that no longer exist, or no longer under the id by the rule."""
         self._current: Session | None = state.load(self._head, Session.unpack)
         self._known_last = b"" if self._current is None else self._current.last
         """Place of the last stored event; b"" without any."""
@@ -152,7 +152,8 @@ class Placing:
         if session is None or begins(session.last, place, self._gap):
             if session is not None:
                 self._touch(session)  # no longer the current one, it gets an entry of its own
-            session = self._current = self._new(Session(place, place))
+            repeats = session is not None and is_repeat(session.last, place)
+            session = self._current = self._new(Session(place, place, repeats=repeats))
         else:
             session.paused += pause(session.last, place)
             session.last = place
@@ -181,13 +182,17 @@ class Placing:
             target.paused += pause(before, place)
             target.last = place
         else:
-            target = self._new(Session(place, place))
+            target = self._new(Session(place, place, repeats=is_repeat(before, place)))
             self._touch(target).all = True
         target.count(event)
         touched = self._touch(target)
         touched.assigned.append(event)
         if to_right:
             self._join(touched, right, pause(place, after))
+        elif is_repeat(place, after) and not right.repeats:  # the id by the rule is now this one's
+            right.repeats, right.id = True, b""
+            self._touch(right).all = True
+            self.gone.add(right.first)
 
     def _split(self, session: Session, before: bytes, after: bytes) -> Session:
         """Cuts a session between two of its neighbours; returns what comes behind."""

@@ -61,6 +61,11 @@ def begins(before: bytes, after: bytes, gap: int) -> bool:
     return rank == END or (after[_TIME] == START and rank != STOP)
 
 
+def is_repeat(before: bytes | None, after: bytes) -> bool:
+    """Whether two neighbours are one event, accepted again after its dedup window."""
+    return before is not None and before[:_COORDINATES] == after[:_COORDINATES]
+
+
 def pause(before: bytes, after: bytes) -> int:
     """Milliseconds between two neighbours of one session that are not active time."""
     return time_of(after) - time_of(before) if before[_TIME] == STOP else 0
@@ -127,6 +132,8 @@ class Session:
     counts: dict[bytes, int] = field(default_factory=dict)
     sums: tuple[Sum, Sum, Sum] = field(default_factory=lambda: ({}, {}, {}))
     """Stake, deposits and withdrawals."""
+    repeats: bool = False
+    """Its first event is a repeat of the one before it, which begins the session that has the id by the rule."""
     id: bytes = b""
     """Once it was asked for: it follows from the first event."""
 
@@ -179,17 +186,18 @@ class Session:
         stake, deposits, withdrawals = self.sums
         counts = {name.decode(): count for name, count in self.counts.items()}
         sums = _packed(stake), _packed(deposits), _packed(withdrawals)
-        return self.last + self.first + orjson.dumps((self.paused, self.events, counts, *sums))
+        repeats = (True,) if self.repeats else ()
+        return self.last + self.first + orjson.dumps((self.paused, self.events, counts, *sums, *repeats))
 
     @classmethod
     def unpack(cls, data: bytes) -> "Session":
         paused, events, counts, *sums = orjson.loads(data[2 * ORDER :])
         stake, deposits, withdrawals = (
-            {currency.encode(): (int(amount), count) for currency, (amount, count) in part.items()} for part in sums
+            {currency.encode(): (int(amount), count) for currency, (amount, count) in part.items()} for part in sums[:3]
         )
         return cls(
             data[ORDER : 2 * ORDER], data[:ORDER], paused, events,
-            {name.encode(): count for name, count in counts.items()}, (stake, deposits, withdrawals),
+            {name.encode(): count for name, count in counts.items()}, (stake, deposits, withdrawals), len(sums) > 3,
         )  # fmt: skip
 
     def row(self, gap: int, assigned: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:

@@ -154,9 +154,11 @@ def _latest(entry: bytes, value: bytes) -> int:
 
 
 def _id(identity: bytes, session: Session) -> bytes:
+    """As the rule has it, but where another session has that id: such a one's is made of the place, too."""
     if not session.id:
         first = session.first
-        session.id = uuid5_bytes(key(identity.decode(), time_of(first), uuid_text(event_id_of(first))))
+        place = coordinates_of(first) if session.repeats else ()
+        session.id = uuid5_bytes(key(identity.decode(), time_of(first), uuid_text(event_id_of(first)), *place))
     return session.id
 
 
