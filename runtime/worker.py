@@ -22,6 +22,7 @@ from runtime.schemas_topic import follow, publish
 from runtime.settings import Settings
 from runtime.step import Result, Stepper
 from runtime.store import Caches
+from runtime.watchdog import Watchdog
 from schemas.topics import DEAD_LETTERS, changelog
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Worker:
         self._caches = Caches(settings.state_cache)
         self._epochs = Epochs(settings.kafka_address(), self._epoch_changed)
         self._switches: set[asyncio.Task[None]] = set()
+        self._watchdog = Watchdog()
         self._lanes: dict[tuple[str, TP], Lane] = {}
         self._logs: dict[str, Log] = {}
         self._partitions: dict[str, int] = {}
@@ -84,6 +86,7 @@ class Worker:
         """Joins the group and begins to work."""
         metrics.LAG.measure = self.lags
         self._schemas.start()
+        self._watchdog.start()
         for agent in self._agents:
             self._ledger.register(agent.name, agent.source.name)
             self.app.agent(raw_topic(self.app, agent.source.name), name=agent.name)(self._body(agent))
@@ -182,6 +185,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Finishes the batches at hand, commits, leaves the group and closes the state."""
+        self._watchdog.stop()
         if self.app.started:
             await self._quiesce()
             await self.app.end()

@@ -27,6 +27,23 @@ def test_a_copied_agent_that_kept_its_name_is_refused(tmp_path: Path, monkeypatc
         exact_agents(load())
 
 
+READER = """
+from dataclasses import replace
+from schemas.topics import BETS
+from streams.agents import touches
+
+def agent(settings):
+    return replace(touches.make(), name="reader", source=BETS)
+"""
+
+
+def test_an_agent_that_reads_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reader.py").write_text(READER)
+    monkeypatch.setattr(streams.agents, "__path__", [*streams.agents.__path__, str(tmp_path)])
+    with pytest.raises(SettingsError, match=r"^streams/agents/reader.py reads bets, a topic of rows"):
+        exact_agents(load())
+
+
 async def awaited(record: Any, state: Any, emit: Any) -> None:
     raise AssertionError
 
