@@ -296,8 +296,8 @@ static int emit_output(Emit *self, PyObject *topic, PyObject *key, PyObject *val
 static PyObject *Emit_record(PyObject *object, PyObject *const *args, Py_ssize_t given) {
     Emit *self = (Emit *)object;
     if (arguments("record", given, 3) < 0) return NULL;
-    Py_ssize_t size = PyBytes_Size(args[2]);
-    if (size < 0 || PyBytes_Size(args[1]) < 0 || too_large(size, (Py_ssize_t)self->most, "an output")) return NULL;
+    Py_ssize_t keys = PyBytes_Size(args[1]), size = PyBytes_Size(args[2]);
+    if (keys < 0 || size < 0 || too_large(keys + size, (Py_ssize_t)self->most, "an output")) return NULL;
     PyObject *topic = PyObject_GetAttr(args[0], topic_name);
     if (topic == NULL) return NULL;
     int failed = emit_output(self, topic, args[1], args[2], self->offset, self->index++, self->timestamp, 1);
@@ -309,8 +309,8 @@ static PyObject *Emit_record(PyObject *object, PyObject *const *args, Py_ssize_t
 static PyObject *Emit_write(PyObject *object, PyObject *const *args, Py_ssize_t given) {
     Emit *self = (Emit *)object;
     if (arguments("_write", given, 6) < 0) return NULL;
-    Py_ssize_t size = PyBytes_Size(args[2]);
-    if (size < 0 || PyBytes_Size(args[1]) < 0 || too_large(size, (Py_ssize_t)self->most, "a row")) return NULL;
+    Py_ssize_t keys = PyBytes_Size(args[1]), size = PyBytes_Size(args[2]);
+    if (keys < 0 || size < 0 || too_large(keys + size, (Py_ssize_t)self->most, "a row")) return NULL;
     long long numbers[3];
     for (int i = 0; i < 3; i++) numbers[i] = PyLong_AsLongLong(args[3 + i]);
     if (PyErr_Occurred()) return NULL;

@@ -186,7 +186,8 @@ static PyObject *State_put(PyObject *object, PyObject *const *args, Py_ssize_t g
     State *self = (State *)object;
     if (arguments("put", given, 2) < 0) return NULL;
     Py_ssize_t size = PyBytes_Size(args[1]);
-    if (size < 0 || as_key(args[0]) < 0 || too_large(size, (Py_ssize_t)self->most, "a state")) return NULL;
+    if (size < 0 || as_key(args[0]) < 0) return NULL;
+    if (too_large(PyBytes_Size(args[0]) + size, (Py_ssize_t)self->most, "a state")) return NULL;
     if (note_order(self, args[0]) < 0) return NULL;
     PyObject *change = PyTuple_New(4), *offset = PyLong_FromLongLong(self->offset);
     if (change == NULL || offset == NULL) {

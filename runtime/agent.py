@@ -25,8 +25,8 @@ from runtime.changelog import DELETE, Change, Marker
 from runtime.store import OFFSET
 from schemas.topics import MAX_MESSAGE_BYTES, Topic
 
-MAX_VALUE = MAX_MESSAGE_BYTES - 128 * 1024
-"""Bytes of an output's or a state's value, so that Kafka takes it with all that is around it, compressed or not."""
+MAX_RECORD = MAX_MESSAGE_BYTES - 128 * 1024
+"""Bytes of an output's or a state's key and value, so that Kafka takes it with what is around it, compressed or not."""
 
 Add = Callable[[str, int, bytes | None, bytes | None, list[tuple[str, bytes]], int], None]
 """(topic, partition, key, value, headers, timestamp in milliseconds)."""
@@ -76,7 +76,7 @@ class State(native.State):
         cls, reads: Reads, meta: dict[str, Any], partition: int, log: int, objects: dict[bytes, Any] | None = None
     ) -> "State":
         """``objects`` outlives the batch if it is committed; whoever gives it clears it otherwise."""
-        state = super().__new__(cls, reads, getattr(reads, "filter", None), meta, partition, log, MAX_VALUE, insort)
+        state = super().__new__(cls, reads, getattr(reads, "filter", None), meta, partition, log, MAX_RECORD, insort)
         state._objects = {} if objects is None else objects
         state._kept = {}
         return state
@@ -165,7 +165,7 @@ class Emit(native.Emit):
     __slots__ = ("_rows",)
 
     def __new__(cls, add: Add, source: bytes, partitions: dict[str, int], epoch: int = 0) -> "Emit":
-        emit = super().__new__(cls, add, source, partitions, epoch, MAX_VALUE)
+        emit = super().__new__(cls, add, source, partitions, epoch, MAX_RECORD)
         emit._rows = {}
         return emit
 

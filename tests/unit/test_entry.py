@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import native
 from native import Entry
-from runtime.agent import MAX_VALUE, Emit, Record, State
+from runtime.agent import MAX_RECORD, Emit, Record, State
 from runtime.changelog import DELETE, PUT
 from runtime.filter import Filter
 from runtime.origin import CAUSE, HEADER, LETTER, PACKED, PLACE, Origin, OriginError, ingest_coordinates, place, source
@@ -223,7 +223,11 @@ def test_an_output_to_a_topic_that_was_not_named_or_of_no_bytes_is_an_error() ->
         with pytest.raises(TypeError):
             emit.record(EVENTS, key, value)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="an output of"):
-        emit.record(EVENTS, b"k", bytes(MAX_VALUE + 1))
+        emit.record(EVENTS, b"k", bytes(MAX_RECORD))
+    with pytest.raises(ValueError, match="an output of"):
+        emit.record(EVENTS, bytes(MAX_RECORD), b"v")
+    with pytest.raises(ValueError, match="a row of"):
+        emit._write(EVENTS.name, bytes(MAX_RECORD), b"v", 1, 2, 3)
 
 
 def test_state_is_what_is_stored_and_the_changes_before_it() -> None:
@@ -250,7 +254,9 @@ def test_state_is_what_is_stored_and_the_changes_before_it() -> None:
         with pytest.raises(TypeError):
             state.put(key, value)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a state of"):
-        state.put(b"k", bytes(MAX_VALUE + 1))
+        state.put(b"k", bytes(MAX_RECORD))
+    with pytest.raises(ValueError, match="a state of"):
+        state.put(bytes(MAX_RECORD), b"v")
     no_key: Any
     for no_key, error in ((b"", ValueError), ("k", TypeError), (None, TypeError)):
         for call in (state.get, state.delete, lambda key: state.put(key, b"")):
