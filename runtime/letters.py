@@ -74,14 +74,22 @@ def dead_letter(
 
 def _said(error: BaseException, value: bytes | None) -> str:
     """The error, and what an agent that met no value would not say: decoders fail on it in their own words."""
-    return said(error) if value is not None else f"NoValue: the record has none ({error})"[:ERROR]
+    return said(error) if value is not None else f"NoValue: the record has none ({_message(error)})"[:ERROR]
 
 
 def said(error: BaseException) -> str:
     """Type and message of an error, and the line of an agent, or of what it uses of `streams`, that raised it."""
     places = [(frame.f_globals.get("__name__", ""), line) for frame, line in walk_tb(error.__traceback__)]
     inner = [f" ({module}:{line})" for module, line in places if module.startswith("streams.")][-1:]
-    return f"{type(error).__name__}: {error}"[:ERROR] + "".join(inner)
+    return f"{type(error).__name__}: {_message(error)}"[:ERROR] + "".join(inner)
+
+
+def _message(error: BaseException) -> str:
+    """As UTF-8 has it: a half surrogate, out of JSON, is escaped. An agent's own error may fail even at saying it."""
+    try:
+        return str(error).encode(errors="backslashreplace").decode()
+    except Exception as another:
+        return f"its message cannot be told ({type(another).__name__})"
 
 
 def _fitting(headers: list[tuple[str, bytes | None]]) -> Iterator[dict[str, Any]]:

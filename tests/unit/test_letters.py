@@ -1,6 +1,6 @@
 """Too many records in a row that fail are not to blame; how often the worker is started changes nothing of that.
 
-And a letter can be made of any record, whatever its headers.
+And a letter can be made of any record, whatever its headers, and of any error.
 """
 
 from typing import Any
@@ -71,6 +71,31 @@ def test_an_error_tells_the_line_of_the_agent() -> None:
         run.work("mine")
     (letter,) = run.records(DEAD_LETTERS)
     assert DEAD_LETTER.decode(letter.value or b"")["error"] == "KeyError: 0 (streams.agents.mine:3)"
+
+
+class _MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("\ud800 \U0001f600"), "ValueError: \\ud800 \U0001f600"),
+        (_MuteError(), "_MuteError: its message cannot be told (RuntimeError)"),
+    ],
+)
+def test_an_error_that_cannot_be_told_makes_a_letter_nevertheless(error: Exception, told: str) -> None:
+    def step(record: Any, state: State, emit: Emit) -> None:
+        raise error
+
+    run = Run([Agent("any", WAGERS, step)], partitions=1, limit=2)
+    for value in (b"v", None):
+        run.broker.append(WAGERS.name, 0, b"k", value, (), 0)
+    run.work("any")
+    whole, empty = (DEAD_LETTER.decode(record.value or b"")["error"] for record in run.records(DEAD_LETTERS))
+    assert whole == told
+    assert empty == f"NoValue: the record has none ({told.partition(': ')[2]})"
 
 
 @pytest.mark.parametrize("said", [b"abc", b"", None, b"-1", b"\xff", b"1_0", b"9" * 5000])
