@@ -76,22 +76,22 @@ def connect(settings: Settings, database: bool = True) -> Client:
 def _silence(url: SplitResult) -> str:
     """Why no connection is made, or one that is made gets no answer, for which a client waits as long as for a query.
 
-    Empty where there is an answer, and where the client may know better: behind a proxy, or of certificates.
+    Empty where there is an answer, and where the client may know better: behind a proxy, or of certificates and names.
     """
     host, port = url.hostname or "127.0.0.1", url.port or port_of(url.scheme)
     if check_env_proxy(url.scheme, host, port):
         return ""
     kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    with closing(kind(host, port, timeout=ANSWER_LIMIT)) as connection:
-        try:
+    try:
+        with closing(kind(host, port, timeout=ANSWER_LIMIT)) as connection:
             connection.request("GET", "/ping")
             connection.getresponse()
-        except TimeoutError:
-            return f"it said nothing within {ANSWER_LIMIT:g} s"
-        except ConnectionError as error:
-            return str(error)
-        except (OSError, HTTPException):
-            pass
+    except TimeoutError:
+        return f"it said nothing within {ANSWER_LIMIT:g} s"
+    except ConnectionError as error:
+        return str(error)
+    except (OSError, HTTPException, ValueError):  # the last of a name that is none
+        pass
     return ""
 
 

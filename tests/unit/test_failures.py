@@ -32,6 +32,12 @@ def test_a_refused_connection_is_said_in_few_words() -> None:
         connect(load(clickhouse=address))
 
 
+@pytest.mark.parametrize("host", ["a..b", "a b", "a" * 64])
+def test_a_name_that_is_none_is_said_too(host: str) -> None:
+    with pytest.raises(Unreachable, match=rf"^ClickHouse at http://{host}:1 does not answer: .*{host}"):
+        connect(load(clickhouse=f"http://{host}:1"))
+
+
 def test_behind_a_proxy_the_client_finds_out(monkeypatch: pytest.MonkeyPatch) -> None:
     url = urlsplit(f"http://127.0.0.1:{free_port()}")
     assert _silence(url) != ""
