@@ -18,7 +18,8 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 LONGEST = 100 * 365 * DAY
 """Of the durations that the results depend on: beyond, milliseconds fit no longer where they are kept."""
-BROKER = re.compile(r"(?P<host>[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_LABEL = r"[^\s:/\[\].]{1,63}"
+BROKER = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{{1,5}}))?", re.ASCII)
 
 
 class SettingsError(ValueError):

@@ -58,6 +58,8 @@ def test_a_file_that_cannot_be_read_is_said(dotenv: Callable[[str], None]) -> No
         ("lateness", "1e300"),
         ("session_gap", "nan"),
         ("gateway_ack_timeout", "inf"),
+        ("kafka", "kafka..example:9092"),
+        ("kafka", f"{'a' * 64}:9092"),
         ("kafka", "localhost:abc"),
         ("kafka", "localhost:99999"),
         ("kafka", "kafka://localhost:9092"),
@@ -84,8 +86,8 @@ def test_what_can_not_be_is_refused_before_it_is_used(dotenv: Callable[[str], No
 
 def test_addresses_that_can_be(dotenv: Callable[[str], None]) -> None:
     found = load(
-        kafka="one, [::1]:9092,two.example:19092", clickhouse="https://house", redis="rediss://:x@cache:6380/1",
+        kafka="one, [::1]:9092,two.example.:19092", clickhouse="https://house", redis="rediss://:x@cache:6380/1",
         replication=3, min_insync_replicas=2, accept_loss="0-7",
     )  # fmt: skip
-    assert found.kafka_address() == "one,[::1]:9092,two.example:19092"
+    assert found.kafka_address() == "one,[::1]:9092,two.example.:19092"
     assert (found.clickhouse_url(), found.accept_loss) == ("https://house", (0, 7))
