@@ -146,7 +146,10 @@ def sessions(events: list[tuple[Any, Event]], gap: int, lateness: int) -> list[d
             if not cut or _new_session(cut[-1][-1][1], item[1], gap):
                 cut.append([])
             cut[-1].append(item)
-        rows += [_session(identity, part) for part in cut]
+        before: Event | None = None
+        for part in cut:
+            rows.append(_session(identity, part, before))
+            before = part[-1][1]
     return rows
 
 
@@ -157,9 +160,13 @@ def _new_session(before: Event, event: Event, gap: int) -> bool:
     return begins
 
 
-def _session(identity: str, part: list[tuple[Any, Event]]) -> dict[str, Any]:
+_SAME = ("event_time", "event_name", "event_id")
+
+
+def _session(identity: str, part: list[tuple[Any, Event]], before: Event | None) -> dict[str, Any]:
     events = [event for _, event in part]
     first, last = events[0], events[-1]
+    repeats = before is not None and all(first[name] == before[name] for name in _SAME)
     stopped = sum(
         after["event_time"] - before["event_time"]
         for before, after in pairwise(events)
@@ -171,7 +178,7 @@ def _session(identity: str, part: list[tuple[Any, Event]]) -> dict[str, Any]:
             sums[event["event_name"]][event["currency"] or ""] += _amount(event)
     return {
         "identity": identity,
-        "first": (first["event_time"], first["event_id"]),
+        "first": (first["event_time"], first["event_id"], part[0][0] if repeats else ()),
         "started_at": first["event_time"],
         "ended_at": last["event_time"],
         "end_reason": {"session_end": "ended", "session_stop": "stopped"}.get(last["event_name"], "idle"),

@@ -8,10 +8,11 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from runtime.agent import Record
-from runtime.origin import ingest_coordinates
+from runtime.origin import HEADER, ingest_coordinates, source
+from runtime.origin import place as place_of
 from runtime.testing import Run
 from schemas import money
-from schemas.keys import ALONE, LINKS
+from schemas.keys import ALONE, LINKS, key, uuid5_bytes, uuid_text
 from schemas.registry import BET, DEAD_LETTER, EVENT, REPEAT, SESSION, record_type
 from schemas.topics import BETS, CONFLICTS, DEAD_LETTERS, DUPLICATES, EVENTS, INGEST_EVENTS, SESSIONS, Topic
 from streams.agents import attribution, dedup, pairing, sessions, touches
@@ -210,16 +211,63 @@ def check_sessions(run: Topics, expected: list[dict[str, Any]]) -> None:
             {name: row[name] for name in same} | sums | {"coordinates": coordinates[row["session_id"]]}
         )
     assert len(got) == len(expected)
-    by_places = {frozenset(row["coordinates"]): row for row in got.values()}
+    by_places = {frozenset(row["coordinates"]): (row, session) for (*_, session), row in got.items()}
+    logs = {place["log"] for row in written for place in row["assigned"]}
     for want in expected:
+        time, event_id, place = want["first"]
         want = {name: value for name, value in want.items() if name != "first"}
-        assert by_places[frozenset(want["coordinates"])] == want
+        row, session = by_places[frozenset(want["coordinates"])]
+        assert row == want
+        assert session == uuid5_bytes(
+            key(want["identity"], time, uuid_text(event_id), *(*logs, *place) if place else ())
+        )
 
 
 @given(ITEMS)
 @settings(max_examples=400, deadline=None)
 def test_the_rows_are_what_a_batch_program_computes(items: list[Any]) -> None:
     check(play(items))
+
+
+SIGHTINGS = st.fixed_dictionaries(
+    {
+        "event_name": st.sampled_from([*oracle._RANK, "session_start", "login"]),
+        "event_time": st.sampled_from([T0, T0, T0 + 1, T0 + GAP + 1]),
+        "player_id": st.sampled_from(["p", "p", "q"]),
+        "nth": st.integers(0, 1),
+    }
+)
+AGAIN = st.lists(
+    st.tuples(st.just("event"), SIGHTINGS)
+    | st.tuples(st.just("event"), SIGHTINGS)
+    | st.tuples(st.just("work"), WORK)
+    | st.tuples(st.sampled_from(["fork", "restart", "lose disk"]), st.none()),
+    max_size=40,
+)
+
+
+@given(AGAIN, st.permutations(range(40)), st.integers(1, 5))
+@settings(max_examples=400, deadline=None)
+def test_sessions_where_few_events_are_accepted_again_and_again(items: list[Any], places: list[int], last: int) -> None:
+    """So that many sessions begin with one and the same event, whatever order its sightings come in."""
+    run = Run([sessions.make(GAP, LATENESS, 1)], PARTITIONS)
+    placed: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    for kind, what in items:
+        if kind == "event":
+            each, partition = event(**what), places[len(placed)]
+            placed.append(((partition, 0), each))
+            # From an ingest partition of its own each, since of one nobody takes what came before.
+            headers = [(HEADER, source("dedup", 0, 7, partition) + place_of(0, 0))]
+            run.append(EVENTS, each["identity"].encode(), EVENT.encode(each), each["received_at"], headers)
+        elif kind == "work":
+            run.work(**what | {"name": "sessions"})
+        elif kind == "fork":
+            run.fork("sessions")
+        else:
+            run.restart("sessions", lose_disk=kind == "lose disk")
+    run.work("sessions", batch=last)
+    assert run.records(DEAD_LETTERS) == []
+    check_sessions(run, oracle.sessions(placed, GAP, LATENESS))
 
 
 @given(st.lists(events(), max_size=25), st.data())
