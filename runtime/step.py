@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from native import Entry
+from native import Entry, TooLarge
 from runtime.agent import Add, Agent, Emit, Reads, State
 from runtime.changelog import Change, Marker
 from runtime.letters import claim, dead_letter, said
@@ -103,8 +103,15 @@ class Stepper:
             return result
 
     def _count(self, record: Any, marker: Marker, error: Exception) -> int:
-        """This failure, and those right before it. Raises TooManyLetters."""
-        in_a_row: int = marker.meta.get(IN_A_ROW, 0) + 1
+        """This failure, and those right before it. Raises TooManyLetters.
+
+        What is too large is not counted: it can only be the record, or what it belongs to. A session or a bet that has
+        grown too large would stop the worker, since every further event of it fails.
+        """
+        in_a_row: int = marker.meta.get(IN_A_ROW, 0)
+        if isinstance(error, TooLarge):
+            return in_a_row
+        in_a_row += 1
         if in_a_row > self._limit:
             raise TooManyLetters(
                 f"{in_a_row} records in a row failed in the agent {self.agent.name}; "

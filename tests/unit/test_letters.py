@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.agent import Agent, Emit, Record, State
+from runtime.agent import MAX_RECORD, Agent, Emit, Record, State
 from runtime.letters import dead_letter, replay_headers
 from runtime.step import TooManyLetters
 from runtime.testing import Run
@@ -20,6 +20,8 @@ LIMIT = 3
 def _step(record: Any, state: State, emit: Emit) -> None:
     if record.value == b"poison":
         raise ValueError("poison")
+    if record.value == b"large":
+        state.put(b"last", bytes(MAX_RECORD))
     state.put(b"last", record.value)
 
 
@@ -50,6 +52,27 @@ def test_one_that_does_not_fail_ends_the_row() -> None:
         run.work("any", most=1)
         run.restart("any")
     assert _letters(run) == [0, 1, 2, 4, 5, 6]
+
+
+def test_what_is_too_large_never_stops_the_worker_and_ends_no_row() -> None:
+    run = _run(*[b"poison"] * 3, *[b"large"] * 20, b"poison", b"good")
+    for _ in range(23):
+        run.work("any", most=1)
+        run.restart("any")
+    assert _letters(run) == list(range(23))
+    with pytest.raises(TooManyLetters, match=r"^4 records in a row failed in the agent any; wagers-0@23 with "):
+        run.work("any", most=1)
+
+
+def test_a_state_that_has_grown_too_large_never_stops_the_worker() -> None:
+    def step(record: Any, state: State, emit: Emit) -> None:
+        state.keep(record.key, bytes(MAX_RECORD), bytes)
+
+    run = Run([Agent("any", WAGERS, step, retention=1)], partitions=1, limit=LIMIT)
+    for _ in range(20):
+        run.append(WAGERS, b"k", b"v", 0)
+    run.work("any")
+    assert _letters(run) == list(range(20))
 
 
 _AGENT = """
