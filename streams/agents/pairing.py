@@ -9,6 +9,7 @@ Texts stay the UTF-8 bytes that they are, and amounts Avro's, unless they are su
 """
 
 import struct
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ class Wager(NamedTuple):
 
 _order = itemgetter(0, 1, -1)
 """The first by (time, id) is the one that counts; the place only where the rule leaves a tie."""
+_event = itemgetter(0, 1)
 _said = itemgetter(slice(2), slice(3, -1))
 """All that pairing makes a row of: two wagers that agree in it are one event, accepted again after its window."""
 _read = EVENT.reader("received_at", *Wager._fields[:-1], text=False)
@@ -81,17 +83,19 @@ class Bet:
         outcome does not depend on which came first.
         """
         wagers = self.wagers
-        for i, other in enumerate(wagers):
-            if other.event_id == wager.event_id and _said(other) == _said(wager):
+        event = wager[:2]
+        for i in range(bisect_left(wagers, event, key=_event) if wagers else 0, len(wagers)):
+            other = wagers[i]
+            if other[:2] != event:
+                break
+            if _said(other) == _said(wager):
                 if other.coordinates <= wager.coordinates:
                     return False
                 wagers[i] = wager
                 wagers.sort(key=_order)
                 self.packed = self.packed[: _FIRST.size] + b"".join(map(_sized, wagers))
                 return True
-        wagers.append(wager)
-        if len(wagers) > 1:
-            wagers.sort(key=_order)
+        insort(wagers, wager, key=_order)
         self.packed += _sized(wager)
         return True
 

@@ -31,6 +31,24 @@ def row(wagers: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     return found
 
 
+def test_a_wager_costs_no_look_at_all_others_of_its_bet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that fills parent_transaction_id with one word has one bet of all its settlements."""
+    looks = 0
+
+    def counted(wager: pairing.Wager) -> tuple[int, bytes, bytes]:
+        nonlocal looks
+        looks += 1
+        return wager.event_time, wager.event_id, wager.coordinates
+
+    monkeypatch.setattr(pairing, "_order", counted)
+    known = pairing.Bet(bytes(8), [])
+    win = pairing.Wager(0, b"", bytes(16), b"win", None, None, b"\1", None, None, None, None, None, None, bytes(20))
+    for n in range(1000):
+        known.add(win._replace(event_time=n * 7919 % 1000, event_id=bytes([n % 251] * 16)))
+    assert known.wagers == sorted(known.wagers, key=counted)
+    assert looks < 50_000
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_an_event_accepted_again_is_one_bet_also_after_a_rebuild_from_clickhouse(order: tuple[int, int]) -> None:
     """Which knows no fingerprint (sinks/stored.py), while the log's tail and what comes next have theirs."""
