@@ -27,6 +27,8 @@ IN_A_ROW = "letters in a row"
 is kept, or a worker that is started again and again would make dead letters of them all, a handful at each start."""
 SYSTEM = (StateDamaged, StateFailed, OSError, MemoryError)
 """What is never a record's fault."""
+MOST = 1 << 20
+"""More records than any batch has."""
 
 
 class Gap(Exception):  # noqa: N818
@@ -60,6 +62,9 @@ class Stepper:
     def __init__(self, agent: Agent, partitions: dict[str, int], partition: int, limit: int) -> None:
         """``partitions`` of each output topic; after more than ``limit`` letters in a row it is not the records."""
         self.agent, self.partitions, self.partition, self._limit = agent, partitions, partition, limit
+        self._most = MOST
+        """Records tried together: one behind a record that failed, since the next often fails too, then twice as many
+        each time. To find each of many among a whole batch would take ten attempts."""
 
     def run(
         self,
@@ -82,6 +87,8 @@ class Stepper:
         system = SYSTEM if learnt else (*SYSTEM, UnknownSchema)
         if records[0].offset <= marker.applied:
             records = [record for record in records if record.offset > marker.applied]
+        if len(records) > self._most:
+            records = records[: self._most]
         while True:
             attempt = _Attempt(self, marker, reads, outputs(), objects, dense)
             try:
@@ -97,7 +104,9 @@ class Stepper:
                 in_a_row = self._count(records[0], marker, error)
                 result = _Attempt(self, marker, reads, outputs(), objects, dense).letter(records[0], error)
                 result.marker.meta[IN_A_ROW] = in_a_row
+                self._most = 1
                 return result
+            self._most = min(self._most * 2, MOST)
             if result.read > result.dropped:
                 result.marker.meta.pop(IN_A_ROW, None)
             return result

@@ -75,6 +75,27 @@ def test_a_state_that_has_grown_too_large_never_stops_the_worker() -> None:
     assert _letters(run) == list(range(20))
 
 
+def test_of_many_that_fail_each_is_not_looked_for_among_all_that_follow() -> None:
+    calls = 0
+
+    def step(record: Any, state: State, emit: Emit) -> None:
+        nonlocal calls
+        calls += 1
+        if record.value == b"poison":
+            emit.scratch["poison"] = True
+
+    def close(state: State, emit: Emit) -> None:
+        if emit.scratch:
+            raise ValueError("poison")
+
+    run = Run([Agent("any", WAGERS, step, close=close, retention=1)], partitions=1, limit=200)
+    for value in [b"good"] * 100 + [b"poison"] * 200 + [b"good"] * 100:
+        run.append(WAGERS, b"k", value, 0)
+    run.work("any", batch=400)
+    assert _letters(run) == list(range(100, 300))
+    assert calls < 400 * 4
+
+
 _AGENT = """
 def looked_up(record):
     return {}[record.offset]
