@@ -232,6 +232,10 @@ def test_ggr_daily(world: World) -> None:
     names = ("day", "basis", "tenant", "game_provider", "game_type", "currency")
     found = keyed(world.warehouse.rows("SELECT * FROM ggr_daily"), *names)
     assert_rows(found, report.ggr_daily(world.events))
+    for row in found.values():
+        if row["stake"]:
+            ratios = [float(row[name]) / float(row["stake"]) for name in ("payout", "ggr")]
+            assert [row["rtp"], row["hold"]] == ratios, "to the last digit"
 
 
 def test_player_daily(world: World) -> None:
