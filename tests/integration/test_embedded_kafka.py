@@ -172,5 +172,5 @@ def test_three_brokers_lose_nothing_when_one_is_killed_and_one_frozen(tmp_path: 
         until(lambda: 2 not in cluster.brokers[2].brokers(), 60)
         produce(cluster.address, "t", RECORDS[600:])
         cluster.brokers[1].thaw()
-        cluster.brokers[1].wait_ready()
-        assert {(record.key, record.value) for record in read_all(cluster.address, "t")} == set(RECORDS)
+        # The one that wakes up takes itself for a leader for a moment, and knows nothing of what came meanwhile.
+        until(lambda: {(record.key, record.value) for record in read_all(cluster.address, "t")} == set(RECORDS), 60)
