@@ -300,9 +300,11 @@ class Lane:
         """Steps through records that stand for those before ``begin``; none of it counts before the last is in."""
         try:
             async for records in preload(self.tp, begin):
-                result = await self._compute(records, dense=False)
-                result.marker.applied = result.marker.before = -1
-                await self._commit(result)
+                while records:
+                    result = await self._compute(records, dense=False)
+                    result.marker.applied = result.marker.before = -1
+                    await self._commit(result)
+                    records = records[result.read :]  # fewer than all where one fails
         except (SendFailed, StateDamaged, StateFailed) as error:
             raise Fatal(f"the rebuild of {self.name} was interrupted, begin it again: {error}") from error
 

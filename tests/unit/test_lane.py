@@ -1,6 +1,7 @@
 """A lane has one task at most, however starts and pauses overlap: two on one state would tear it apart."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -9,6 +10,7 @@ from faust.types import TP
 
 from runtime import lane as module
 from runtime.agent import Agent, Record
+from runtime.changelog import Marker
 from runtime.lane import Lane
 from runtime.producer import SendFailed
 from runtime.step import Gap, Result
@@ -194,3 +196,26 @@ def test_nothing_expires_while_it_is_rebuilt() -> None:
 
     assert asyncio.run(run(None)) == [1]
     assert asyncio.run(run(lambda *_: None)) == []
+
+
+def test_behind_a_record_that_fails_what_the_log_has_lost_is_loaded_to_its_end() -> None:
+    """A batch is handled only to where a record fails; those behind it were left out of the rebuild."""
+    loaded: list[bytes | None] = []
+
+    class Halting(Lane):
+        async def _compute(self, records: Run, dense: bool = True) -> Result:
+            first = records[:2]
+            loaded.extend(record.value for record in first)
+            return Result(Marker(), {}, len(first))
+
+        async def _commit(self, result: Result) -> None:
+            assert (result.marker.applied, result.marker.before) == (-1, -1)
+
+    async def lost(_tp: TP, begin: int) -> AsyncIterator[Run]:
+        for start in (0, 5):
+            yield [Record("wagers", 0, begin - 1, 0, None, b"%d" % n) for n in range(start, start + 5)]
+
+    parts: Any = (None, None, Tools())
+    each = Halting(Agent("any", WAGERS, lambda *_: None, retention=1), TP("wagers", 0), *parts)
+    asyncio.run(each._load_lost(lost, 8))
+    assert loaded == [b"%d" % n for n in range(10)]
